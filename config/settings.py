@@ -1,0 +1,219 @@
+"""Every setting of the service, read from the environment once, at the start."""
+
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+from config.env import database_from_url, env_bool, env_choice, env_int, env_list, env_text
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# production refuses whatever is not safe in front of the world; trial is `make run` and the tests,
+# on plain http and localhost; development adds DEBUG.
+SLUICE_ENV = env_choice(
+    "SLUICE_ENV", default="production", choices=("production", "trial", "development")
+)
+IS_PRODUCTION = SLUICE_ENV == "production"
+# The server sets "web" for its workers: they have a pool and short timeouts, commands have neither.
+SLUICE_ROLE = env_choice("SLUICE_ROLE", default="command", choices=("command", "web"))
+
+TRIAL_SECRET_KEY = "for-trial-only-this-key-is-public-and-production-refuses-to-start-with-it"
+DEBUG = env_bool("DEBUG", default=SLUICE_ENV == "development")
+SECRET_KEY = env_text("SECRET_KEY", default=TRIAL_SECRET_KEY)
+SECRET_KEY_FALLBACKS = env_list("SECRET_KEY_FALLBACKS")
+ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", default="" if IS_PRODUCTION else "localhost,127.0.0.1,[::1]")
+# Where people and programs find the service; https in production.
+PUBLIC_URL = env_text("PUBLIC_URL", default="").rstrip("/")
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
+
+if IS_PRODUCTION:
+    if DEBUG:
+        raise ImproperlyConfigured("DEBUG=true is refused in production")
+    if SECRET_KEY == TRIAL_SECRET_KEY or len(SECRET_KEY) < 50:
+        raise ImproperlyConfigured("SECRET_KEY: production needs 50 characters or more of its own")
+    if not ALLOWED_HOSTS or any(host.strip() in ("*", ".") for host in ALLOWED_HOSTS):
+        raise ImproperlyConfigured("ALLOWED_HOSTS: name the hosts that production answers for")
+
+# --- Applications ---------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "accounts",
+    "events",
+    "inventory",
+    "orders",
+    "rollout",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+APPEND_SLASH = False  # A redirect turns a POST into a GET.
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# --- PostgreSQL -----------------------------------------------------------------------------
+
+DATABASE_URL = env_text("DATABASE_URL", default="postgres:///sluice")
+_database = database_from_url(DATABASE_URL)
+# A request waits this long for a connection, a statement or a lock, then it is refused: early
+# instead of late. Commands run for as long as they need.
+DB_POOL_SIZE = env_int("DB_POOL_SIZE", default=10, at_least=1, at_most=1000)
+DB_POOL_TIMEOUT_S = env_int("DB_POOL_TIMEOUT_S", default=2, at_least=1, at_most=60)
+DB_STATEMENT_TIMEOUT_MS = env_int("DB_STATEMENT_TIMEOUT_MS", default=2000, at_least=100)
+DB_LOCK_TIMEOUT_MS = env_int("DB_LOCK_TIMEOUT_MS", default=500, at_least=10)
+DB_IDLE_IN_TRANSACTION_TIMEOUT_MS = env_int(
+    "DB_IDLE_IN_TRANSACTION_TIMEOUT_MS", default=5000, at_least=100
+)
+# Off behind a transaction-pooling PgBouncer older than 1.21, which knows no prepared statements.
+DB_PREPARED_STATEMENTS = env_bool("DB_PREPARED_STATEMENTS", default=True)
+DB_TIMEOUTS = {
+    "statement_timeout": DB_STATEMENT_TIMEOUT_MS,
+    "lock_timeout": DB_LOCK_TIMEOUT_MS,
+    "idle_in_transaction_session_timeout": DB_IDLE_IN_TRANSACTION_TIMEOUT_MS,
+}
+
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        **_database,
+        "CONN_MAX_AGE": 0,  # The pool keeps connections; under gevent any other age leaks them.
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {
+            **_database["OPTIONS"],  # type: ignore[dict-item]
+            "application_name": f"sluice-{SLUICE_ROLE}",
+            "prepare_threshold": 5 if DB_PREPARED_STATEMENTS else None,
+            # A peer that vanished without a word is noticed after this long, not after hours.
+            "connect_timeout": 5,
+            "tcp_user_timeout": 10_000,
+        },
+    }
+}
+if SLUICE_ROLE == "web":
+    DATABASES["default"]["OPTIONS"] |= {  # type: ignore[operator]
+        "options": " ".join(f"-c {name}={value}" for name, value in DB_TIMEOUTS.items()),
+        "pool": {
+            "min_size": min(2, DB_POOL_SIZE),
+            "max_size": DB_POOL_SIZE,
+            "timeout": DB_POOL_TIMEOUT_S,
+            "max_lifetime": 1800,
+            "max_idle": 300,
+            "num_workers": 1,
+        },
+    }
+
+# --- Redis: only what may vanish ------------------------------------------------------------
+
+REDIS_URL = env_text("REDIS_URL", default="redis://127.0.0.1:6379/0")
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "KEY_PREFIX": "sluice",
+        "TIMEOUT": 300,
+        "OPTIONS": {
+            "IGNORE_EXCEPTIONS": True,
+            "SOCKET_CONNECT_TIMEOUT": 0.25,
+            "SOCKET_TIMEOUT": 0.25,
+            "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
+            "CONNECTION_POOL_KWARGS": {"max_connections": 50, "timeout": 1},
+            # Not pickle: whoever can write to Redis could otherwise run code here.
+            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+        },
+    }
+}
+
+# --- Who may call ---------------------------------------------------------------------------
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+# Sessions of the admin live in the database: they outlive a lost Redis.
+SESSION_ENGINE = "django.contrib.sessions.backends.db"
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_PRODUCTION
+CSRF_COOKIE_HTTPONLY = True
+if IS_PRODUCTION:
+    SESSION_COOKIE_NAME = "__Host-sessionid"
+    CSRF_COOKIE_NAME = "__Host-csrftoken"
+
+# --- HTTP -----------------------------------------------------------------------------------
+
+BODY_BYTES_MAX = 128 * 1024
+BULK_BODY_BYTES_MAX = 1024 * 1024
+DATA_UPLOAD_MAX_MEMORY_SIZE = BULK_BODY_BYTES_MAX
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# Only where a proxy that sets the header stands in front: else anybody could claim to come by https.
+if env_bool("TRUST_X_FORWARDED_PROTO", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+if IS_PRODUCTION:
+    SECURE_SSL_REDIRECT = env_bool("SECURE_SSL_REDIRECT", default=True)
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
+
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "UNAUTHENTICATED_USER": None,
+}
+
+# --- Language, time, files ------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+USE_I18N = False
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+
+# --- Rollout --------------------------------------------------------------------------------
+
+# Which version of a code path serves. Versions are names in code; this is data.
+ROLLOUT_RELEASES = {
+    "orders.place": env_choice("ORDERS_PLACE_VERSION", default="v2", choices=("v1", "v2")),
+}
