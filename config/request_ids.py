@@ -1,0 +1,63 @@
+"""The names of a request: the id that its caller and our logs share, and its trace."""
+
+import logging
+import os
+import re
+from contextvars import ContextVar
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# https://www.w3.org/TR/trace-context/#traceparent-header-field-values: ids of zeros are invalid.
+TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})(?P<trace_id>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+)
+
+# Each greenlet and thread has its own value.
+_request_id: ContextVar[str] = ContextVar("request_id", default="-")
+
+
+def current_request_id() -> str:
+    """Return the id of the request that this greenlet or thread serves, "-" outside of one."""
+    return _request_id.get()
+
+
+def bind_request_id(request_id: str) -> None:
+    """Make request_id the current one, until it is replaced or forgotten."""
+    _request_id.set(request_id)
+
+
+def forget_request_id() -> None:
+    """Return to "no request": keep-alive serves the next request in the same greenlet."""
+    _request_id.set("-")
+
+
+def trace_id_from(traceparent: str | None) -> str:
+    """Return the trace that a W3C traceparent names, or a fresh one without a valid one."""
+    if traceparent is not None:
+        # Versions after 00 may append fields: only the first 55 characters are ours to read.
+        match = TRACEPARENT.fullmatch(traceparent[:55])
+        if match and (len(traceparent) == 55 or _is_longer_version(traceparent)):
+            return match["trace_id"]
+    return os.urandom(16).hex()
+
+
+def request_id_from(wish: str | None, *, trace_id: str) -> str:
+    """
+    Return the caller's wish when it is 1 to 64 of A-Z a-z 0-9 . _ -, otherwise the trace id.
+
+    Anything else could forge a line of a log or a header.
+    """
+    if wish is not None and REQUEST_ID.fullmatch(wish):
+        return wish
+    return trace_id
+
+
+class RequestIdFilter(logging.Filter):
+    """Gives each log record the request_id that its format names."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = current_request_id()
+        return True
+
+
+def _is_longer_version(traceparent: str) -> bool:
+    return not traceparent.startswith("00") and traceparent[55] == "-"
