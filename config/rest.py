@@ -1,0 +1,76 @@
+"""How Django REST framework reads and writes here: JSON in, JSON out, nothing to negotiate."""
+
+from collections.abc import Iterable, Mapping
+from typing import IO, Any
+
+import orjson
+from django.utils.functional import Promise
+from rest_framework.metadata import BaseMetadata
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+
+from config.strict_json import parse_json
+
+
+class StrictJsonParser(BaseParser):
+    """Reads a body with parse_json. The edge has checked its length, type and charset."""
+
+    media_type = "application/json"
+
+    def parse(
+        self,
+        stream: IO[Any],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
+        return parse_json(stream.read())
+
+
+class JsonRenderer(BaseRenderer):
+    """Writes JSON in UTF-8; instants in RFC 3339, UTC as Z."""
+
+    media_type = "application/json"
+    format = "json"
+    charset = None
+    render_style = "binary"
+
+    def render(
+        self,
+        data: Any,
+        accepted_media_type: str | None = None,
+        renderer_context: Mapping[str, Any] | None = None,
+    ) -> bytes:
+        if data is None:
+            return b""
+        return orjson.dumps(data, default=_plain, option=orjson.OPT_UTC_Z)
+
+
+class JsonOnly(BaseContentNegotiation):
+    """Takes the first parser and the first renderer, whatever Accept says: there is one of each."""
+
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser:
+        return next(iter(parsers))
+
+    def select_renderer(
+        self,
+        request: Request,
+        renderers: Iterable[BaseRenderer],
+        format_suffix: str | None = None,
+    ) -> tuple[BaseRenderer, str]:
+        renderer = next(iter(renderers))
+        return renderer, str(renderer.media_type)
+
+
+class AllowedMethods(BaseMetadata):
+    """Answers OPTIONS with the verbs of the address; the rest is in the schema."""
+
+    def determine_metadata(self, request: Request, view: Any) -> dict[str, Any]:
+        return {"allow": view.allowed_methods}
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, Promise):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
