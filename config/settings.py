@@ -17,11 +17,13 @@ IS_PRODUCTION = SLUICE_ENV == "production"
 # The server sets "web" for its workers: they have a pool and short timeouts, commands have neither.
 SLUICE_ROLE = env_choice("SLUICE_ROLE", default="command", choices=("command", "web"))
 
-TRIAL_SECRET_KEY = "for-trial-only-this-key-is-public-and-production-refuses-to-start-with-it"
+TRIAL_SECRET_KEY = "for-trial-only-this-key-is-public-and-production-refuses-it"  # noqa: S105
 DEBUG = env_bool("DEBUG", default=SLUICE_ENV == "development")
 SECRET_KEY = env_text("SECRET_KEY", default=TRIAL_SECRET_KEY)
 SECRET_KEY_FALLBACKS = env_list("SECRET_KEY_FALLBACKS")
-ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", default="" if IS_PRODUCTION else "localhost,127.0.0.1,[::1]")
+ALLOWED_HOSTS = env_list(
+    "ALLOWED_HOSTS", default="" if IS_PRODUCTION else "localhost,127.0.0.1,[::1]"
+)
 # Where people and programs find the service; https in production.
 PUBLIC_URL = env_text("PUBLIC_URL", default="").rstrip("/")
 CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
@@ -55,6 +57,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.middleware.Edge",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -185,7 +188,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = BULK_BODY_BYTES_MAX
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
-# Only where a proxy that sets the header stands in front: else anybody could claim to come by https.
+# Only behind a proxy that sets the header: else anybody could claim to come by https.
 if env_bool("TRUST_X_FORWARDED_PROTO", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 if IS_PRODUCTION:
@@ -195,11 +198,69 @@ if IS_PRODUCTION:
     SECURE_HSTS_PRELOAD = True
     SECURE_REDIRECT_EXEMPT = [r"^livez$", r"^readyz$"]
 
+# Django 6 has a setting of this name and shape: the day of the upgrade, config.middleware lets go.
+SECURE_CSP = {
+    "default-src": ["'self'"],
+    "img-src": ["'self'", "data:"],
+    "object-src": ["'none'"],
+    "base-uri": ["'none'"],
+    "form-action": ["'self'"],
+    "frame-ancestors": ["'none'"],
+}
+
 REST_FRAMEWORK = {
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["config.rest.JsonRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["config.rest.StrictJsonParser"],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.rest.JsonOnly",
+    "DEFAULT_METADATA_CLASS": "config.rest.AllowedMethods",
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "config.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
+}
+
+# In production the schema and its pages are for staff with a session of the admin.
+DOCS_PUBLIC = env_bool("DOCS_PUBLIC", default=not IS_PRODUCTION)
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Sluice",
+    "DESCRIPTION": "Takes orders: never sells what is not there, never takes one order twice.",
+    "VERSION": "0.1.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVERS": [{"url": PUBLIC_URL or "/"}],
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_AUTHENTICATION": (
+        [] if DOCS_PUBLIC else ["rest_framework.authentication.SessionAuthentication"]
+    ),
+    "SERVE_PERMISSIONS": [
+        f"rest_framework.permissions.{'AllowAny' if DOCS_PUBLIC else 'IsAdminUser'}"
+    ],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "APPEND_COMPONENTS": {
+        "securitySchemes": {
+            "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key, sk_…"}
+        }
+    },
+    "SECURITY": [{"apiKey": []}],
+}
+
+# --- Logs -----------------------------------------------------------------------------------
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "filters": {"request_id": {"()": "config.request_ids.RequestIdFilter"}},
+    "formatters": {
+        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
+    },
+    "handlers": {
+        "stderr": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["request_id"],
+        }
+    },
+    "root": {"handlers": ["stderr"], "level": "WARNING"},
+    "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}},
 }
 
 # --- Language, time, files ------------------------------------------------------------------
@@ -209,7 +270,9 @@ USE_I18N = False
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
+# Production serves what `collectstatic` collected; elsewhere files are served where they lie.
+STATIC_ROOT = BASE_DIR / "staticfiles" if IS_PRODUCTION else None
+WHITENOISE_USE_FINDERS = not IS_PRODUCTION
 
 # --- Rollout --------------------------------------------------------------------------------
 

@@ -1,0 +1,141 @@
+"""The edge: what is checked before, and mended after, anything else looks at a request."""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from config import errors
+from config.health import PROBES
+from config.problems import is_for_people, problem_response, refusal_of_status
+from config.request_ids import (
+    bind_request_id,
+    forget_request_id,
+    request_id_from,
+    trace_id_from,
+)
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+BULK_PATHS = frozenset({"/api/v1/orders/bulk"})
+JSON_TYPES = frozenset(
+    {"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}
+)
+PROBLEM = "application/problem+json"
+# What a refusal of Django's own says that the caller can act on.
+KEPT_HEADERS = ("Allow", "Retry-After", "WWW-Authenticate")
+
+GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class Edge:
+    """
+    Names the request, refuses what no view should see, and gives every answer its shape.
+
+    One middleware instead of five, because it runs on every order. HTML under /admin/ stays
+    HTML; every other answer from 400 up is a problem, whoever made it.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.csp = "; ".join(
+            f"{directive} {' '.join(sources)}" for directive, sources in settings.SECURE_CSP.items()
+        )
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        probe = PROBES.get(request.path_info)
+        if probe is not None:
+            # Before anything that could refuse it: an orchestrator asks by address, over http.
+            return probe(request)
+        meta = request.META
+        request.trace_id = trace_id = trace_id_from(meta.get("HTTP_TRACEPARENT"))  # type: ignore[attr-defined]
+        request.request_id = request_id = request_id_from(  # type: ignore[attr-defined]
+            meta.get("HTTP_X_REQUEST_ID"), trace_id=trace_id
+        )
+        bind_request_id(request_id)
+        try:
+            refusal = fault_of(request)
+            if refusal is not None:
+                response: HttpResponseBase = problem_response(request, refusal)
+            else:
+                response = self.get_response(request)
+                if response.status_code >= 400:
+                    response = as_problem(request, response)
+            self.mark(request, response, request_id)
+            return response
+        finally:
+            forget_request_id()
+
+    def mark(self, request: HttpRequest, response: HttpResponseBase, request_id: str) -> None:
+        """Set the headers that every answer carries, and those of its kind."""
+        headers = response.headers
+        headers["X-Request-Id"] = request_id
+        headers["X-Content-Type-Options"] = "nosniff"
+        if "Cache-Control" not in headers and request.path_info.startswith("/api/"):
+            headers["Cache-Control"] = "no-store"
+        if headers.get("Content-Type", "").startswith("text/html"):
+            headers.setdefault("Content-Security-Policy", self.csp)
+
+
+def fault_of(request: HttpRequest) -> errors.AppError | None:
+    """
+    Return what is wrong with a request's line, headers or length, or None.
+
+    The body has not been read yet, and for a refused request it never will be.
+    """
+    meta = request.META
+    if request.method not in METHODS:
+        refusal = errors.MethodNotAllowed(f"Verbs are {', '.join(METHODS)}")
+        refusal.headers = {"Allow": ", ".join(METHODS)}
+        return refusal
+    if "HTTP_TRANSFER_ENCODING" in meta:
+        # Without a length nobody can say in advance whether the body is too long.
+        return errors.LengthRequired("Send the body whole, with its Content-Length")
+    if "\0" in request.path_info or "%00" in meta.get("QUERY_STRING", ""):
+        # PostgreSQL cannot store it, so nothing can have such a name.
+        return errors.MalformedRequest("The address holds a NUL")
+    length = meta.get("CONTENT_LENGTH")
+    if length and length != "0" and request.path_info.startswith("/api/"):
+        return _fault_of_body(request.path_info, meta, length)
+    return None
+
+
+def _fault_of_body(path: str, meta: dict[str, str], length: str) -> errors.AppError | None:
+    if not (length.isascii() and length.isdigit()):
+        return errors.MalformedRequest("Content-Length: write a number of bytes")
+    bytes_max = settings.BULK_BODY_BYTES_MAX if path in BULK_PATHS else settings.BODY_BYTES_MAX
+    if len(length) > 19 or int(length) > bytes_max:
+        return errors.BodyTooLarge(bytes_max=bytes_max)
+    if meta.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+        return errors.UnsupportedMediaType("Send the body without Content-Encoding")
+    content_type = meta.get("CONTENT_TYPE", "")
+    if content_type not in JSON_TYPES and not _is_json_in_utf8(content_type):
+        return errors.UnsupportedMediaType("Send application/json in UTF-8")
+    return None
+
+
+def _is_json_in_utf8(content_type: str) -> bool:
+    media_type, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    return media_type == "application/json" and all(
+        parameter in ("", "charset=utf-8", 'charset="utf-8"') for parameter in parameters
+    )
+
+
+def as_problem(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """
+    Return an answer from 400 up as a problem, unless it is one or is for people.
+
+    Mends what Django answers by itself: a wrong Host, a verb that a plain view does not have,
+    the pages of DEBUG.
+    """
+    content_type = response.headers.get("Content-Type", "")
+    if is_for_people(request) or content_type.startswith(PROBLEM):
+        return response
+    refusal = refusal_of_status(response.status_code, method=request.method or "GET")
+    refusal.headers = {
+        name: response.headers[name] for name in KEPT_HEADERS if name in response.headers
+    } or refusal.headers
+    problem = problem_response(request, refusal)
+    # The answer that is thrown away may hold open files: they are closed with the new one.
+    problem._resource_closers.extend(response._resource_closers)  # type: ignore[attr-defined]
+    return problem
