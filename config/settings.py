@@ -180,6 +180,21 @@ if IS_PRODUCTION:
     SESSION_COOKIE_NAME = "__Host-sessionid"
     CSRF_COOKIE_NAME = "__Host-csrftoken"
 
+# What a key may open. A scope implies no other; "*" asks for all of them when a key is issued.
+ACCOUNTS_SCOPES = {
+    "orders:read": "read the account's orders",
+    "orders:write": "place and change the account's orders",
+    "orders:all": "reach the orders of every account",
+    "stock:read": "read stock levels and movements",
+    "stock:write": "receive, adjust, move and count stock; keep SKUs",
+    "events:read": "read the event feed and deliveries",
+    "events:write": "keep webhook endpoints",
+    "rollout:read": "read code paths, rules and verdicts",
+    "rollout:write": "change rules and plans",
+    "rollout:override": "choose a version for one call by its header",
+}
+ACCOUNTS_REALM = "sluice"
+
 # --- HTTP -----------------------------------------------------------------------------------
 
 BODY_BYTES_MAX = 128 * 1024
