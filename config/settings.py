@@ -224,6 +224,8 @@ SECURE_CSP = {
 }
 
 REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.authentication.ApiKeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.permissions.HasScope"],
     "DEFAULT_RENDERER_CLASSES": ["config.rest.JsonRenderer"],
     "DEFAULT_PARSER_CLASSES": ["config.rest.StrictJsonParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.rest.JsonOnly",
