@@ -1,0 +1,118 @@
+"""
+One durable transaction, and what an error in it means.
+
+The phase in which an error comes decides, and it is decided here and nowhere else: before COMMIT
+was sent nothing happened; while COMMIT was under way nobody on this side knows.
+"""
+
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import orjson
+import psycopg
+from django.db import Error, OperationalError, connection, transaction
+from psycopg_pool import PoolTimeout, TooManyRequests
+
+from events.errors import OutcomeUnknown, TemporarilyUnavailable
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+ATTEMPTS = 3
+# Deadlock and serialization failure: the server rolled back and asks for another try.
+CONFLICT_STATES = frozenset({"40P01", "40001"})
+# The session ended: terminated by an administrator, by a crash of another backend, or the
+# server is starting up or going down.
+LOST_STATES = frozenset({"57P01", "57P02", "57P03", "57P05"})
+# The server lives but declines: a timeout, a lock not had in time, a full disk, no memory, no
+# connection slot, a read-only standby.
+BUSY_STATES = frozenset({"57014", "55P03", "25006", "25P03"})
+BUSY_CLASSES = frozenset({"53", "58", "57", "08"})
+
+
+def commit(work: Callable[[], Result]) -> Result:
+    """
+    Run work in one durable transaction and return what it returned, once that is committed.
+
+    Work is run again, at most twice and after a short random wait, when the server asks for it
+    (deadlock, serialization failure) or the connection is lost; so all it does must be in the
+    database, and it must claim keys that find what a lost COMMIT has done after all.
+    Raises TemporarilyUnavailable when the database cannot be used (nothing was done),
+    OutcomeUnknown when COMMIT was sent and its answer never came, and RuntimeError inside
+    another transaction. Whatever else work raises passes untouched, after the rollback.
+    """
+    is_unknown = False
+    for attempt in range(1, ATTEMPTS + 1):
+        is_commit_sent = False
+        try:
+            with connection.wrap_database_errors, transaction.atomic(durable=True):
+                result = work()
+                is_commit_sent = True
+            return result
+        except Error as failure:
+            state = _sqlstate(failure)
+            if not _is_trouble(failure, state):
+                raise
+            logger.warning(
+                "transaction failed (attempt %d, commit sent: %s): %s %s",
+                attempt, is_commit_sent, state, failure,
+            )  # fmt: skip
+            # A connection in trouble is never given to the next caller.
+            connection.close()
+            is_lost = _is_lost(failure, state)
+            is_unknown = is_unknown or (is_commit_sent and state not in CONFLICT_STATES)
+            if not (is_lost or state in CONFLICT_STATES):
+                break
+        except Exception:
+            raise
+        except BaseException:
+            # A greenlet killed in the middle of an exchange: the pool must see that the connection
+            # is unusable, or its next user would read this transaction's answers.
+            connection.close()
+            raise
+        if attempt < ATTEMPTS:
+            time.sleep(random.uniform(0.5, 1.5) * 0.02 * 4 ** (attempt - 1))
+    raise OutcomeUnknown if is_unknown else TemporarilyUnavailable
+
+
+def _sqlstate(failure: Error) -> str | None:
+    return getattr(failure.__cause__, "sqlstate", None)
+
+
+def _is_trouble(failure: Error, state: str | None) -> bool:
+    """Tell trouble of the database from a statement that is wrong."""
+    if state is None:
+        return isinstance(failure, OperationalError) or connection.connection is None
+    return state in CONFLICT_STATES | BUSY_STATES or state[:2] in BUSY_CLASSES
+
+
+def _is_lost(failure: Error, state: str | None) -> bool:
+    if state is None:
+        return not isinstance(failure.__cause__, PoolTimeout | TooManyRequests)
+    return state in LOST_STATES or state.startswith("08")
+
+
+def hot_cursor() -> psycopg.Cursor[tuple[Any, ...]]:
+    """
+    Return a bare cursor on the current connection, whose statements the server prepares.
+
+    Django's own cursors bind on the client, so nothing is ever prepared for them.
+    """
+    connection.ensure_connection()
+    return psycopg.Cursor(connection.connection)
+
+
+def pipeline() -> contextlib.AbstractContextManager[psycopg.Pipeline]:
+    """Send statements on without waiting: a round trip only where an answer is read."""
+    connection.ensure_connection()
+    return connection.connection.pipeline()  # type: ignore[no-any-return]
+
+
+def document(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows as one JSON parameter: psycopg adapts one value, however many rows there are."""
+    return orjson.dumps(rows).decode()

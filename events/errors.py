@@ -1,0 +1,95 @@
+"""The refusals of this app: its own small base, so that the app can be lifted out."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class EventsError(Exception):
+    """A refusal with the attributes that a problem document tells: see each subclass."""
+
+    code: ClassVar[str]
+    kind: ClassVar[str]
+    retryable: ClassVar[bool] = False
+    effect: ClassVar[str] = "none"
+    facts: ClassVar[tuple[str, ...]] = ()
+    retry_after_s: ClassVar[int | None] = None
+    errors: Sequence[dict[str, Any]] = ()
+
+
+class IdempotencyKeyMissing(EventsError):
+    """A POST that moves stock or money came without an Idempotency-Key."""
+
+    code, kind = "idempotency_key_missing", "malformed"
+
+    def __init__(self) -> None:
+        super().__init__("This request needs an Idempotency-Key header.")
+
+
+class IdempotencyKeyInvalid(EventsError):
+    """An Idempotency-Key that is empty, too long, not printable ASCII, or sent twice."""
+
+    code, kind = "idempotency_key_invalid", "malformed"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"The Idempotency-Key {why}.")
+
+
+class IdempotencyKeyReused(EventsError):
+    """The key has answered another request; this one changed nothing."""
+
+    code, kind = "idempotency_key_reused", "invalid"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used with another request.")
+
+
+class RequestInProgress(EventsError):
+    """The same key is being worked on at this moment, elsewhere."""
+
+    code, kind = "request_in_progress", "conflict"
+    retryable, effect, retry_after_s = True, "unknown", 1
+
+    def __init__(self) -> None:
+        super().__init__("A request with this Idempotency-Key is under way.")
+
+
+class TemporarilyUnavailable(EventsError):
+    """The database could not be used now, and nothing was done."""
+
+    code, kind = "temporarily_unavailable", "unavailable"
+    retryable, retry_after_s = True, 1
+
+    def __init__(self) -> None:
+        super().__init__("The database cannot be used now; nothing was done.")
+
+
+class OutcomeUnknown(EventsError):
+    """The connection was lost during COMMIT: done or not, the same key will tell."""
+
+    code, kind = "outcome_unknown", "unavailable"
+    retryable, effect, retry_after_s = True, "unknown", 1
+
+    def __init__(self) -> None:
+        super().__init__("It is not known whether this was done: ask again with the same key.")
+
+
+class StoredRefusal(EventsError):
+    """
+    The refusal that a key got when it was first used, told again word for word.
+
+    Carries the first request's ids, so that a repeat is the same document, byte for byte.
+    """
+
+    code, kind = "stored_refusal", "conflict"
+
+    def __init__(self, stored: dict[str, Any]) -> None:
+        super().__init__(stored["detail"])
+        self.code = stored["code"]  # type: ignore[misc]
+        self.kind = stored["kind"]  # type: ignore[misc]
+        self.facts = tuple(stored["facts"])  # type: ignore[misc]
+        self.errors = stored["errors"]
+        self.request_id = stored["request_id"]
+        self.trace_id = stored["trace_id"]
+        self.headers = {"Idempotent-Replayed": "true"}
+        for name, value in stored["facts"].items():
+            setattr(self, name, value)

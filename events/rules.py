@@ -1,0 +1,128 @@
+"""What a key and an answer are. Pure."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from events.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
+
+KEY_LENGTH_MAX = 255
+# A refusal for these reasons is an answer and is kept: a delayed copy of the request must not
+# succeed after its sender was told no. All other refusals tell of the request itself or of us.
+KEPT_KINDS = frozenset({"conflict", "precondition"})
+
+
+class Refusal(Protocol):
+    """Any exception with the attributes that a problem document tells."""
+
+    @property
+    def code(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def facts(self) -> tuple[str, ...]: ...
+    @property
+    def errors(self) -> Sequence[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedRequest:
+    """
+    One request that must have one answer.
+
+    fingerprint: 32 bytes of SHA-256 over method, route and canonical body. request_id and
+    trace_id: the ids under which the first attempt is logged; a kept refusal repeats them.
+    """
+
+    account_id: int
+    key: str
+    fingerprint: bytes
+    request_id: str = ""
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """
+    What the caller is told: an HTTP status and a JSON text that is stored as it is sent.
+
+    etag and location: headers of the answer, empty for none.
+    """
+
+    status: int
+    body: str
+    etag: str = ""
+    location: str = ""
+    is_replayed: bool = False
+
+    def replayed(self) -> "Answer":
+        """Return the same answer, marked as told before."""
+        return replace(self, is_replayed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """
+    Something that happened to one aggregate.
+
+    aggregate_version: rises by every event of an aggregate; gaps are legal, repeats are not.
+    """
+
+    type: str
+    aggregate_type: str
+    aggregate_id: str
+    aggregate_version: int
+    data: dict[str, Any]
+
+
+def read_key(header: str | None) -> str:
+    """
+    Return the key that an Idempotency-Key header names.
+
+    One pair of surrounding double quotes is removed, as the header's draft standard writes it.
+    Raises IdempotencyKeyMissing without a header, IdempotencyKeyInvalid for a key that is empty,
+    longer than 255, not printable ASCII, or two headers joined by a comma.
+    """
+    if header is None:
+        raise IdempotencyKeyMissing
+    key = header.strip(" \t")
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not key:
+        raise IdempotencyKeyInvalid("is empty")
+    if len(key) > KEY_LENGTH_MAX:
+        raise IdempotencyKeyInvalid(f"is longer than {KEY_LENGTH_MAX} characters")
+    if not (key.isascii() and key.isprintable()):
+        raise IdempotencyKeyInvalid("has characters that are not printable ASCII")
+    if "," in key:
+        raise IdempotencyKeyInvalid("has a comma, or the header was sent twice")
+    return key
+
+
+def fingerprint(method: str, route: str, canonical_body: bytes) -> bytes:
+    """Return what tells one request from another under the same key, 32 bytes."""
+    return hashlib.sha256(b"%b %b\n%b" % (method.encode(), route.encode(), canonical_body)).digest()
+
+
+def lock_number(account_id: int, key: str) -> int:
+    """
+    Return the advisory lock of a key, a signed 64-bit number.
+
+    Two keys that share a number only wait for each other; they are never mixed up.
+    """
+    digest = hashlib.blake2b(f"{account_id}\x1f{key}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+def stored_refusal(refusal: Refusal, request: KeyedRequest) -> dict[str, Any]:
+    """Return what is kept of a refusal, so that a repeat is told the same."""
+    return {
+        "code": refusal.code,
+        "kind": refusal.kind,
+        "detail": str(refusal),
+        "facts": {name: getattr(refusal, name) for name in refusal.facts},
+        "errors": list(refusal.errors),
+        "request_id": request.request_id,
+        "trace_id": request.trace_id,
+    }

@@ -1,0 +1,149 @@
+"""Every query on events and keys. All of it joins the caller's transaction."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+
+from django.db import transaction
+from django.db.models import QuerySet
+from uuid_utils import uuid7
+
+from events.durable import document, hot_cursor
+from events.models import Event
+from events.rules import Answer, KeyedRequest, NewEvent, lock_number
+
+# The lock comes first: who has it is alone with the key, so the INSERT never waits for another
+# transaction. Sorted, so that two batches cannot wait for each other crosswise. The second branch
+# of the answer says which keys are free, whether they were new or not.
+CLAIM_KEYS = """
+WITH asked AS MATERIALIZED (
+    SELECT n, account_id, key, decode(fingerprint, 'hex') AS fingerprint,
+           pg_try_advisory_xact_lock(lock) AS is_free
+      FROM (SELECT * FROM jsonb_to_recordset(%s::jsonb)
+                AS r(n int, account_id bigint, key text, fingerprint text, lock bigint)
+             ORDER BY account_id, key) AS sorted
+), claimed AS (
+    INSERT INTO events_idempotencykey
+           (account_id, key, fingerprint, body, etag, location, created_at)
+    SELECT account_id, key, fingerprint, '', '', '', %s FROM asked WHERE is_free
+    ON CONFLICT DO NOTHING
+    RETURNING account_id, key
+)
+SELECT asked.n, asked.is_free, claimed.key IS NOT NULL
+  FROM asked LEFT JOIN claimed USING (account_id, key)
+"""
+
+FIND_ANSWERS = """
+SELECT r.n, k.fingerprint, k.status, k.body, k.etag, k.location
+  FROM jsonb_to_recordset(%s::jsonb) AS r(n int, account_id bigint, key text)
+  JOIN events_idempotencykey k ON k.account_id = r.account_id AND k.key = r.key
+"""
+
+KEEP_ANSWERS = """
+UPDATE events_idempotencykey k
+   SET status = r.status, body = r.body, etag = r.etag, location = r.location
+  FROM jsonb_to_recordset(%s::jsonb)
+    AS r(account_id bigint, key text, status smallint, body text, etag text, location text)
+ WHERE k.account_id = r.account_id AND k.key = r.key
+"""
+
+DROP_KEYS = """
+DELETE FROM events_idempotencykey k
+ USING jsonb_to_recordset(%s::jsonb) AS r(account_id bigint, key text)
+ WHERE k.account_id = r.account_id AND k.key = r.key
+"""
+
+ADD_EVENTS = """
+INSERT INTO events_event
+       (id, type, aggregate_type, aggregate_id, aggregate_version, data, traceparent, occurred_at)
+SELECT id, type, aggregate_type, aggregate_id, aggregate_version, data, '', %s
+  FROM jsonb_to_recordset(%s::jsonb)
+    AS r(id uuid, type text, aggregate_type text, aggregate_id text, aggregate_version bigint,
+         data jsonb)
+"""
+
+
+@contextmanager
+def savepoint() -> Iterator[Callable[[], None]]:
+    """Run a block whose writes can be undone; yields the function that undoes them."""
+    point = transaction.savepoint()
+    yield partial(transaction.savepoint_rollback, point)
+    transaction.savepoint_commit(point)
+
+
+def claim_keys(requests: Sequence[KeyedRequest], *, now: datetime) -> list[tuple[bool, bool]]:
+    """
+    Claim each key once; return for each request whether its key is free and whether it is new.
+
+    The keys must be distinct. A key that is not free is held by a transaction under way; one
+    that is free but not new has an answer.
+    """
+    rows = [
+        {
+            "n": n,
+            "account_id": request.account_id,
+            "key": request.key,
+            "fingerprint": request.fingerprint.hex(),
+            "lock": lock_number(request.account_id, request.key),
+        }
+        for n, request in enumerate(requests)
+    ]
+    outcome = [(False, False)] * len(requests)
+    for n, is_free, is_new in hot_cursor().execute(CLAIM_KEYS, (document(rows), now)):
+        outcome[n] = (is_free, is_new)
+    return outcome
+
+
+def find_answers(requests: Sequence[KeyedRequest]) -> list[tuple[bytes, Answer] | None]:
+    """Return the fingerprint and answer that each key has, None for a key that is not there."""
+    rows = [{"n": n, "account_id": r.account_id, "key": r.key} for n, r in enumerate(requests)]
+    found: list[tuple[bytes, Answer] | None] = [None] * len(requests)
+    for n, fingerprint, *answer in hot_cursor().execute(FIND_ANSWERS, (document(rows),)):
+        found[n] = (bytes(fingerprint), Answer(*answer))
+    return found
+
+
+def keep_answers(answers: Sequence[tuple[KeyedRequest, Answer]]) -> None:
+    """Write the answers of claimed keys."""
+    rows = [
+        {
+            "account_id": request.account_id,
+            "key": request.key,
+            "status": answer.status,
+            "body": answer.body,
+            "etag": answer.etag,
+            "location": answer.location,
+        }
+        for request, answer in answers
+    ]
+    hot_cursor().execute(KEEP_ANSWERS, (document(rows),))
+
+
+def drop_keys(requests: Sequence[KeyedRequest]) -> None:
+    """Give claimed keys back, as if they had never been sent."""
+    rows = [{"account_id": request.account_id, "key": request.key} for request in requests]
+    hot_cursor().execute(DROP_KEYS, (document(rows),))
+
+
+def add_events(events: Sequence[NewEvent], *, now: datetime) -> None:
+    """Write events, in the order given."""
+    rows = [
+        {
+            "id": str(uuid7()),
+            "type": event.type,
+            "aggregate_type": event.aggregate_type,
+            "aggregate_id": event.aggregate_id,
+            "aggregate_version": event.aggregate_version,
+            "data": event.data,
+        }
+        for event in events
+    ]
+    hot_cursor().execute(ADD_EVENTS, (now, document(rows)))
+
+
+def list_events(aggregate_type: str, aggregate_id: str) -> QuerySet[Event]:
+    """Return an aggregate's events, first to last."""
+    return Event.objects.filter(aggregate_type=aggregate_type, aggregate_id=aggregate_id).order_by(
+        "aggregate_version"
+    )

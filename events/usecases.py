@@ -1,0 +1,187 @@
+"""The public door: record what happened, answer a key once."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import TypeGuard
+
+from events import storage
+from events.durable import commit, document, hot_cursor, pipeline
+from events.errors import (
+    EventsError,
+    IdempotencyKeyReused,
+    OutcomeUnknown,
+    RequestInProgress,
+    StoredRefusal,
+    TemporarilyUnavailable,
+)
+from events.rules import (
+    KEPT_KINDS,
+    Answer,
+    KeyedRequest,
+    NewEvent,
+    Refusal,
+    fingerprint,
+    read_key,
+    stored_refusal,
+)
+
+__all__ = [
+    "Answer",
+    "EventsError",
+    "IdempotencyKeyReused",
+    "KeyedRequest",
+    "NewEvent",
+    "OutcomeUnknown",
+    "Refusal",
+    "RequestInProgress",
+    "StoredRefusal",
+    "TemporarilyUnavailable",
+    "answer_once",
+    "claim_keys",
+    "commit",
+    "document",
+    "fingerprint",
+    "hot_cursor",
+    "is_kept",
+    "keep_answers",
+    "pipeline",
+    "read_key",
+    "record_events",
+    "release_keys",
+    "repeat_answer",
+    "retell",
+]
+
+FIRST_REFUSAL_STATUS = 400
+# The status under which a refusal is kept says only that it is one: kinds map to HTTP elsewhere.
+KEPT_REFUSAL_STATUS = 409
+
+
+def answer_once(request: KeyedRequest, work: Callable[[], Answer], *, now: datetime) -> Answer:
+    """
+    Run work at most once for a key, in one durable transaction, and return its answer.
+
+    A repeat of the same request gets the stored answer, marked as replayed, or the stored
+    refusal. What work refuses as a conflict is kept as the key's answer; any other refusal
+    leaves the key unused.
+    Raises RequestInProgress, IdempotencyKeyReused, StoredRefusal, what work refuses, and what
+    commit raises.
+    """
+
+    def claim_and_work() -> Answer | Exception:
+        settled = claim_keys([request], now=now)[0]
+        if settled is not None:
+            return settled
+        with storage.savepoint() as undo:
+            try:
+                answer = work()
+            except Exception as refusal:
+                if not is_kept(refusal):
+                    raise
+                undo()
+                keep_answers([(request, refusal)])
+                return refusal
+        keep_answers([(request, answer)])
+        return answer
+
+    return retell(commit(claim_and_work))
+
+
+def claim_keys(
+    requests: Sequence[KeyedRequest], *, now: datetime
+) -> list[Answer | Exception | None]:
+    """
+    Claim each request's key in the caller's transaction; the keys must be distinct.
+
+    None says that the key is the caller's, who must keep an answer for it or release it in the
+    same transaction. Else the answer it has (marked as replayed), or the refusal to raise:
+    RequestInProgress, IdempotencyKeyReused, StoredRefusal. One or two round trips.
+    """
+    claims = storage.claim_keys(requests, now=now)
+    settled: list[Answer | Exception | None] = [
+        None if is_free else RequestInProgress() for is_free, _ in claims
+    ]
+    known = [n for n, (is_free, is_new) in enumerate(claims) if is_free and not is_new]
+    if known:
+        answers = storage.find_answers([requests[n] for n in known])
+        for n, found in zip(known, answers, strict=True):
+            settled[n] = _told_before(requests[n], found)
+    return settled
+
+
+def _told_before(request: KeyedRequest, found: tuple[bytes, Answer] | None) -> Answer | Exception:
+    if found is None or found[1].status is None:
+        # Deleted by housekeeping between two statements, or an unanswered row that nobody writes.
+        return RequestInProgress()
+    fingerprint_then, answer = found
+    if fingerprint_then != request.fingerprint:
+        return IdempotencyKeyReused()
+    if answer.status >= FIRST_REFUSAL_STATUS:
+        return StoredRefusal(json.loads(answer.body))
+    return answer.replayed()
+
+
+def is_kept(refusal: Exception) -> TypeGuard[Refusal]:
+    """Test whether a refusal is an answer to keep, rather than a reason to ask again."""
+    return getattr(refusal, "kind", None) in KEPT_KINDS and not isinstance(refusal, EventsError)
+
+
+def keep_answers(answers: Sequence[tuple[KeyedRequest, Answer | Refusal]]) -> None:
+    """
+    Write the answer or the refusal of each claimed key, in the caller's transaction.
+
+    One statement, whatever their number; nothing is read back, so it joins a pipeline.
+    """
+    if answers:
+        storage.keep_answers(
+            [
+                (request, answer if isinstance(answer, Answer) else _kept(answer, request))
+                for request, answer in answers
+            ]
+        )
+
+
+def _kept(refusal: Refusal, request: KeyedRequest) -> Answer:
+    body = json.dumps(stored_refusal(refusal, request), ensure_ascii=False)
+    return Answer(KEPT_REFUSAL_STATUS, body)
+
+
+def release_keys(requests: Sequence[KeyedRequest]) -> None:
+    """Leave claimed keys unused, in the caller's transaction."""
+    if requests:
+        storage.drop_keys(requests)
+
+
+def repeat_answer(
+    again: KeyedRequest, *, first: KeyedRequest, told: Answer | Exception
+) -> Answer | Exception | None:
+    """
+    Return what a second request with the key of first is told, None when the key stayed unused.
+
+    For two requests with one key in one transaction: what the database would say of the second.
+    """
+    if not (isinstance(told, Answer) or is_kept(told)):
+        return None
+    if again.fingerprint != first.fingerprint:
+        return IdempotencyKeyReused()
+    if isinstance(told, Answer):
+        return told.replayed()
+    return StoredRefusal(stored_refusal(told, first))
+
+
+def retell(told: Answer | Exception) -> Answer:
+    """Return an answer; raise a refusal."""
+    if isinstance(told, Exception):
+        raise told
+    return told
+
+
+def record_events(events: Sequence[NewEvent], *, now: datetime) -> None:
+    """
+    Write events in the caller's transaction, in the order given.
+
+    One statement, whatever their number; nothing is read back, so it joins a pipeline.
+    """
+    if events:
+        storage.add_events(events, now=now)
