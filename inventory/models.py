@@ -1,0 +1,185 @@
+"""What is in stock, and every movement that made it so."""
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.lookups import LessThanOrEqual
+
+
+class Sku(models.Model):
+    """
+    What is sold. Its code is its name everywhere and never changes.
+
+    An untracked SKU is a service: it can be ordered without end.
+    """
+
+    code = models.CharField(max_length=64, unique=True)
+    name = models.CharField(max_length=255)
+    price_minor = models.BigIntegerField("price in minor units")
+    currency = models.CharField(max_length=3, help_text="ISO 4217, for example EUR.")
+    is_active = models.BooleanField("active", default=True, help_text="May be ordered.")
+    is_tracked = models.BooleanField("tracked", default=True, help_text="Has stock that runs out.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        verbose_name = "SKU"
+        constraints = [
+            models.CheckConstraint(
+                name="inventory_sku_code", condition=Q(code__regex=r"^[A-Za-z0-9._-]{1,64}$")
+            ),
+            models.CheckConstraint(
+                name="inventory_sku_price",
+                condition=Q(price_minor__gte=0, price_minor__lte=1_000_000_000),
+            ),
+            models.CheckConstraint(
+                name="inventory_sku_currency", condition=Q(currency__regex=r"^[A-Z]{3}$")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class Location(models.Model):
+    """A place where stock lies."""
+
+    code = models.CharField(max_length=32, unique=True)
+    name = models.CharField(max_length=255)
+
+    def __str__(self) -> str:
+        return self.code
+
+
+class StockLevel(models.Model):
+    """
+    The units of one SKU at one location.
+
+    Never saved by Django: save() writes every column and would undo what was allocated
+    meanwhile. inventory.storage moves the counters, each time with a row of the ledger.
+    """
+
+    sku = models.ForeignKey(Sku, on_delete=models.PROTECT, related_name="levels")
+    location = models.ForeignKey(Location, on_delete=models.PROTECT, related_name="levels")
+    on_hand = models.BigIntegerField(default=0)
+    unavailable = models.BigIntegerField(default=0)
+    safety = models.BigIntegerField(default=0)
+    held = models.BigIntegerField(default=0)
+    allocated = models.BigIntegerField(default=0)
+    incoming = models.BigIntegerField(default=0)
+    backorder_limit = models.BigIntegerField(default=0)
+    shortfall = models.BigIntegerField(default=0)
+    version = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["sku", "location"], name="inventory_one_level"),
+            models.CheckConstraint(
+                name="inventory_level_not_negative",
+                condition=Q(
+                    on_hand__gte=0,
+                    unavailable__gte=0,
+                    safety__gte=0,
+                    held__gte=0,
+                    allocated__gte=0,
+                    incoming__gte=0,
+                    backorder_limit__gte=0,
+                    shortfall__gte=0,
+                    version__gte=0,
+                ),
+            ),
+            # The last wall against overselling. Safety stock is policy: it is in the decision.
+            models.CheckConstraint(
+                name="inventory_level_not_oversold",
+                condition=LessThanOrEqual(
+                    F("held") + F("allocated"),
+                    F("on_hand") - F("unavailable") + F("backorder_limit") + F("shortfall"),
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.sku_id}@{self.location_id}"
+
+
+class Movement(models.Model):
+    """
+    One row of the ledger; a trigger refuses to change or delete it.
+
+    The level's version is unique for each level: a lost update cannot be committed.
+    order_id belongs to another app and has no foreign key.
+    """
+
+    # No index of its own: the unique constraint begins with it.
+    level = models.ForeignKey(
+        StockLevel, on_delete=models.PROTECT, related_name="movements", db_index=False
+    )
+    level_version = models.BigIntegerField()
+    kind = models.CharField(max_length=16)
+    on_hand_change = models.BigIntegerField()
+    unavailable_change = models.BigIntegerField()
+    held_change = models.BigIntegerField()
+    allocated_change = models.BigIntegerField()
+    incoming_change = models.BigIntegerField()
+    shortfall_change = models.BigIntegerField()
+    on_hand_after = models.BigIntegerField()
+    unavailable_after = models.BigIntegerField()
+    held_after = models.BigIntegerField()
+    allocated_after = models.BigIntegerField()
+    incoming_after = models.BigIntegerField()
+    shortfall_after = models.BigIntegerField()
+    reason = models.CharField(max_length=32, blank=True)
+    reference = models.CharField(max_length=128, blank=True)
+    order_id = models.UUIDField(null=True, blank=True)
+    actor = models.CharField(max_length=150, blank=True)
+    source = models.CharField(max_length=16)
+    served_version = models.CharField(max_length=32, blank=True)
+    trace_id = models.CharField(max_length=32, blank=True)
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["level", "level_version"], name="inventory_one_movement_per_version"
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["order_id"],
+                name="inventory_movement_order",
+                condition=Q(order_id__isnull=False),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.pk}"
+
+
+class Allocation(models.Model):
+    """The units of a level that one order has been promised. order_id belongs to another app."""
+
+    order_id = models.UUIDField()
+    level = models.ForeignKey(
+        StockLevel, on_delete=models.PROTECT, related_name="allocations", db_index=False
+    )
+    units = models.BigIntegerField()
+    released_units = models.BigIntegerField(default=0)
+    shipped_units = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["order_id", "level"], name="inventory_one_allocation_per_level"
+            ),
+            models.CheckConstraint(
+                name="inventory_allocation_adds_up",
+                condition=Q(
+                    units__gte=F("released_units") + F("shipped_units"),
+                    released_units__gte=0,
+                    shipped_units__gte=0,
+                )
+                & Q(units__gte=1),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.units} for {self.order_id}"

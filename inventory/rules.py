@@ -1,0 +1,271 @@
+"""Stock as arithmetic on plain values. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+from uuid import UUID
+
+from config.errors import AppError
+
+SKU_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+MAIN_LOCATION = "main"
+# 10 million in a currency with cents: 1,000 lines of 1,000,000 units stay below 2**63.
+PRICE_MINOR_MAX = 1_000_000_000
+UNITS_MAX = 1_000_000_000_000
+
+MovementKind = Literal["receive", "allocate", "release", "adjust"]
+REASONS = ("count", "damage", "loss", "found", "correction", "other")
+
+
+class SkuNotFound(AppError):
+    """No SKU has this code."""
+
+    code, kind, facts = "sku_not_found", "not_found", ("sku",)
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(f"There is no SKU {sku}.")
+        self.sku = sku
+
+
+class SkuExists(AppError):
+    """Another SKU has this code."""
+
+    code, kind, facts = "sku_exists", "conflict", ("sku",)
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(f"SKU {sku} exists already.")
+        self.sku = sku
+
+
+class SkuUntracked(AppError):
+    """The SKU is a service: it has no stock to move."""
+
+    code, kind, facts = "sku_untracked", "conflict", ("sku",)
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(f"SKU {sku} is not tracked: it has no stock.")
+        self.sku = sku
+
+
+class SkuHasStock(AppError):
+    """The SKU has units on hand or promised, so its stock cannot stop being tracked."""
+
+    code, kind, facts = "sku_has_stock", "conflict", ("sku",)
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(f"SKU {sku} has stock: it stays tracked until that is gone.")
+        self.sku = sku
+
+
+class LocationNotFound(AppError):
+    """No location has this code."""
+
+    code, kind, facts = "location_not_found", "invalid", ("location",)
+
+    def __init__(self, location: str) -> None:
+        super().__init__(f"There is no location {location}.")
+        self.location = location
+
+
+class StockBelowZero(AppError):
+    """An adjustment takes more units than are on hand."""
+
+    code, kind, facts = "stock_below_zero", "conflict", ("sku", "on_hand", "delta")
+
+    def __init__(self, sku: str, *, on_hand: int, delta: int) -> None:
+        super().__init__(f"{sku}: {on_hand} on hand, {-delta} cannot be taken.")
+        self.sku = sku
+        self.on_hand = on_hand
+        self.delta = delta
+
+
+class StockAboveLimit(AppError):
+    """A level would hold more units than any level may."""
+
+    code, kind, facts = "stock_above_limit", "conflict", ("sku", "on_hand")
+
+    def __init__(self, sku: str, *, on_hand: int) -> None:
+        super().__init__(f"{sku}: a level holds at most {UNITS_MAX} units.")
+        self.sku = sku
+        self.on_hand = on_hand
+
+
+class StockChanged(AppError):
+    """A count was made against another number than the one on the books."""
+
+    code, kind, facts = "precondition_failed", "precondition", ("sku", "on_hand")
+
+    def __init__(self, sku: str, *, on_hand: int) -> None:
+        super().__init__(f"{sku}: {on_hand} on hand, not what you expected. Count again.")
+        self.sku = sku
+        self.on_hand = on_hand
+
+
+class NothingAllocated(AppError):
+    """The order has no allocated units to release."""
+
+    code, kind, facts = "nothing_allocated", "conflict", ("order_id",)
+
+    def __init__(self, order_id: UUID) -> None:
+        super().__init__(f"Order {order_id} has no allocated units.")
+        self.order_id = str(order_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Sku:
+    """What is sold, and for how much. price_minor: minor units of currency, 0 or more."""
+
+    id: int
+    code: str
+    name: str
+    price_minor: int
+    currency: str
+    is_active: bool
+    is_tracked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """
+    The units of one SKU at one location, each 0 or more.
+
+    version counts the movements of this level: each has the version it led to.
+    """
+
+    id: int
+    sku: str
+    on_hand: int = 0
+    unavailable: int = 0
+    safety: int = 0
+    held: int = 0
+    allocated: int = 0
+    incoming: int = 0
+    backorder_limit: int = 0
+    shortfall: int = 0
+    version: int = 0
+
+    @property
+    def available(self) -> int:
+        """The units that an order may take, 0 or more."""
+        return max(0, self.on_hand - self.unavailable - self.safety - self.held - self.allocated)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a movement changes its level's counters, in units."""
+
+    on_hand: int = 0
+    unavailable: int = 0
+    held: int = 0
+    allocated: int = 0
+    incoming: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """
+    Who changed stock, through what, and in which request.
+
+    actor: an account's or a person's name. source: api, admin, import or command.
+    served_version: the version of the code path that decided, empty outside one.
+    """
+
+    actor: str
+    source: str
+    served_version: str = ""
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """One row of the ledger: a change, the level after it, and why."""
+
+    kind: MovementKind
+    change: Change
+    after: Level
+    shortfall_change: int = 0
+    reason: str = ""
+    reference: str = ""
+    order_id: UUID | None = None
+    provenance: Provenance = Provenance("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one order wants: units by SKU code, each 1 or more, summed over its lines."""
+
+    order_id: UUID
+    units: Mapping[str, int]
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A SKU of which an order wanted more than was available."""
+
+    sku: str
+    requested: int
+    available: int
+
+
+def grant(
+    demands: Sequence[Mapping[str, int]], available: Mapping[str, int]
+) -> list[tuple[Shortage, ...]]:
+    """
+    Decide demands in their order, each whole or not at all; return the shortages of each.
+
+    demands: units by SKU code. available: units by SKU code; a SKU that is not in it is not
+    tracked and never short. An empty tuple grants. A demand that is refused takes nothing, so
+    none is refused while its units are there; n demands at once are decided like n in a row.
+    """
+    left = dict(available)
+    decisions = []
+    for units in demands:
+        shortages = tuple(
+            Shortage(sku, wanted, left[sku])
+            for sku, wanted in units.items()
+            if sku in left and left[sku] < wanted
+        )
+        if not shortages:
+            for sku, wanted in units.items():
+                if sku in left:
+                    left[sku] -= wanted
+        decisions.append(shortages)
+    return decisions
+
+
+def moved(level: Level, change: Change) -> Level:
+    """Return a level after a movement that may neither create nor hide a shortfall."""
+    return replace(
+        level,
+        on_hand=level.on_hand + change.on_hand,
+        unavailable=level.unavailable + change.unavailable,
+        held=level.held + change.held,
+        allocated=level.allocated + change.allocated,
+        incoming=level.incoming + change.incoming,
+        version=level.version + 1,
+    )
+
+
+def shortfall_of(level: Level) -> int:
+    """Return the promised units that are not there, 0 or more."""
+    promised = level.held + level.allocated
+    return max(0, promised - (level.on_hand - level.unavailable + level.backorder_limit))
+
+
+def recorded(level: Level, on_hand_delta: int) -> Level:
+    """
+    Return a level after the physical stock was found to differ by on_hand_delta.
+
+    Raises StockBelowZero when fewer than 0 units would be on hand, StockAboveLimit when too many
+    would. Promises may outnumber what is left: that shows as shortfall, and the more that comes
+    in the less of it remains. Only what tells of the physical stock may change it: for an order
+    it would hide the very mistake that the database's constraint is there to catch.
+    """
+    after = moved(level, Change(on_hand=on_hand_delta))
+    if after.on_hand < 0:
+        raise StockBelowZero(level.sku, on_hand=level.on_hand, delta=on_hand_delta)
+    if after.on_hand > UNITS_MAX:
+        raise StockAboveLimit(level.sku, on_hand=level.on_hand)
+    return replace(after, shortfall=shortfall_of(after))

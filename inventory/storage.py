@@ -1,0 +1,231 @@
+"""
+Every query on stock, every lock and every movement.
+
+Lock order of the whole program: keys, then orders, then levels by ascending id. lock_levels is
+the one function that locks levels, move_levels the one that writes them.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import models
+from django.db.models import QuerySet
+
+from events.usecases import document, hot_cursor
+from inventory.models import Allocation, Location, Movement, StockLevel
+from inventory.models import Sku as SkuRow
+from inventory.rules import Level, LocationNotFound, Sku, SkuNotFound
+from inventory.rules import Movement as NewMovement
+
+# Codes travel as one text: no code has a comma, and adapting a list costs more than all the rest.
+# A plain multi-row UPDATE takes its locks in any order; ORDER BY before FOR UPDATE does not.
+LOCK_LEVELS = """
+SELECT l.id, s.code, l.on_hand, l.unavailable, l.safety, l.held, l.allocated, l.incoming,
+       l.backorder_limit, l.shortfall, l.version
+  FROM inventory_stocklevel l
+  JOIN inventory_sku s ON s.id = l.sku_id
+  JOIN inventory_location o ON o.id = l.location_id
+ WHERE s.code = ANY(string_to_array(%s, ',')) AND s.is_tracked AND o.code = %s
+ ORDER BY l.id
+   FOR NO KEY UPDATE OF l
+"""
+
+READ_SKUS = """
+SELECT id, code, name, price_minor, currency, is_active, is_tracked
+  FROM inventory_sku
+ WHERE code = ANY(string_to_array(%s, ','))
+"""
+
+WRITE_LEVELS = """
+UPDATE inventory_stocklevel l
+   SET on_hand = r.on_hand, unavailable = r.unavailable, held = r.held, allocated = r.allocated,
+       incoming = r.incoming, shortfall = r.shortfall, version = r.version
+  FROM jsonb_to_recordset(%s::jsonb)
+    AS r(id bigint, on_hand bigint, unavailable bigint, held bigint, allocated bigint,
+         incoming bigint, shortfall bigint, version bigint)
+ WHERE l.id = r.id
+"""
+
+ADD_MOVEMENTS = """
+INSERT INTO inventory_movement
+       (level_id, level_version, kind,
+        on_hand_change, unavailable_change, held_change, allocated_change, incoming_change,
+        shortfall_change,
+        on_hand_after, unavailable_after, held_after, allocated_after, incoming_after,
+        shortfall_after,
+        reason, reference, order_id, actor, source, served_version, trace_id, created_at)
+SELECT l, v, k, dp, du, dh, da, di, ds, p, u, h, a, i, s, why, ref, o, who, src, served, trace, %s
+  FROM jsonb_to_recordset(%s::jsonb)
+    AS r(l bigint, v bigint, k text,
+         dp bigint, du bigint, dh bigint, da bigint, di bigint, ds bigint,
+         p bigint, u bigint, h bigint, a bigint, i bigint, s bigint,
+         why text, ref text, o uuid, who text, src text, served text, trace text)
+"""
+
+ADD_ALLOCATIONS = """
+INSERT INTO inventory_allocation (order_id, level_id, units, released_units, shipped_units)
+SELECT o, l, n, 0, 0 FROM jsonb_to_recordset(%s::jsonb) AS r(o uuid, l bigint, n bigint)
+"""
+
+LOCK_ALLOCATIONS = """
+SELECT a.id, a.units - a.released_units - a.shipped_units,
+       l.id, s.code, l.on_hand, l.unavailable, l.safety, l.held, l.allocated, l.incoming,
+       l.backorder_limit, l.shortfall, l.version
+  FROM inventory_allocation a
+  JOIN inventory_stocklevel l ON l.id = a.level_id
+  JOIN inventory_sku s ON s.id = l.sku_id
+ WHERE a.order_id = %s AND a.units > a.released_units + a.shipped_units
+ ORDER BY l.id
+   FOR NO KEY UPDATE OF l
+"""
+
+# Statements that the server prepares; a test prepares each against the migrated schema.
+HOT_STATEMENTS = (
+    LOCK_LEVELS,
+    READ_SKUS,
+    WRITE_LEVELS,
+    ADD_MOVEMENTS,
+    ADD_ALLOCATIONS,
+    LOCK_ALLOCATIONS,
+)
+
+
+def lock_levels(codes: Iterable[str], *, location: str) -> dict[str, Level]:
+    """
+    Lock the levels of tracked SKUs at a location, by ascending id; return them by SKU code.
+
+    A code that is unknown or not tracked is not in the answer. One round trip; lasts until the
+    transaction ends.
+    """
+    rows = hot_cursor().execute(LOCK_LEVELS, (",".join(codes), location))
+    return {row[1]: Level(*row) for row in rows}
+
+
+def lock_stock(codes: Iterable[str], *, location: str) -> tuple[dict[str, Sku], dict[str, Level]]:
+    """
+    Return SKUs as they are now, and their levels locked as lock_levels does; both by code.
+
+    The SKUs are read after the lock was had, so a price is the one at the time of the sale.
+    Both statements travel together: one round trip inside a pipeline.
+    """
+    text = ",".join(codes)
+    levels = hot_cursor().execute(LOCK_LEVELS, (text, location))
+    skus = hot_cursor().execute(READ_SKUS, (text,))
+    level_by_code = {row[1]: Level(*row) for row in levels}
+    return {row[1]: Sku(*row) for row in skus}, level_by_code
+
+
+def move_levels(movements: Sequence[NewMovement], *, now: datetime) -> None:
+    """
+    Write the levels that movements led to, and the movements themselves.
+
+    The levels must be locked by lock_levels; several movements of one level stand in their order.
+    Nothing is read back, so it joins a pipeline.
+    """
+    last = {movement.after.id: movement.after for movement in movements}
+    levels = [
+        {
+            "id": level.id,
+            "on_hand": level.on_hand,
+            "unavailable": level.unavailable,
+            "held": level.held,
+            "allocated": level.allocated,
+            "incoming": level.incoming,
+            "shortfall": level.shortfall,
+            "version": level.version,
+        }
+        for level in last.values()
+    ]
+    hot_cursor().execute(WRITE_LEVELS, (document(levels),))
+    rows = [_movement_row(movement) for movement in movements]
+    hot_cursor().execute(ADD_MOVEMENTS, (now, document(rows)))
+
+
+def _movement_row(movement: NewMovement) -> dict[str, Any]:
+    # Short names: they travel once for each movement of a batch.
+    change, after, provenance = movement.change, movement.after, movement.provenance
+    return {
+        "l": after.id, "v": after.version, "k": movement.kind,
+        "dp": change.on_hand, "du": change.unavailable, "dh": change.held,
+        "da": change.allocated, "di": change.incoming, "ds": movement.shortfall_change,
+        "p": after.on_hand, "u": after.unavailable, "h": after.held,
+        "a": after.allocated, "i": after.incoming, "s": after.shortfall,
+        "why": movement.reason, "ref": movement.reference, "o": movement.order_id,
+        "who": provenance.actor, "src": provenance.source,
+        "served": provenance.served_version, "trace": provenance.trace_id,
+    }  # fmt: skip
+
+
+def add_allocations(allocations: Sequence[tuple[UUID, int, int]]) -> None:
+    """Promise units to orders: (order id, level id, units) each. Joins a pipeline."""
+    rows = [{"o": order_id, "l": level_id, "n": units} for order_id, level_id, units in allocations]
+    hot_cursor().execute(ADD_ALLOCATIONS, (document(rows),))
+
+
+def lock_allocations(order_id: UUID) -> list[tuple[int, int, Level]]:
+    """
+    Lock the levels on which an order has open units, by ascending id.
+
+    Returns (allocation id, open units, level) each; open units are neither released nor shipped.
+    The order itself must be locked: that is what keeps its allocations as they are.
+    """
+    return [
+        (row[0], row[1], Level(*row[2:]))
+        for row in hot_cursor().execute(LOCK_ALLOCATIONS, (order_id,))
+    ]
+
+
+def release_units(allocation_id: int, units: int) -> None:
+    """Note that units of an allocation went back; more than are open break its constraint."""
+    Allocation.objects.filter(pk=allocation_id).update(
+        released_units=models.F("released_units") + units
+    )
+
+
+def get_sku(code: str) -> SkuRow:
+    """Return a SKU by its code; raises SkuNotFound."""
+    try:
+        return SkuRow.objects.get(code=code)
+    except SkuRow.DoesNotExist:
+        raise SkuNotFound(code) from None
+
+
+def lock_sku(code: str) -> SkuRow:
+    """Lock a SKU against other changes of itself, not against orders; raises SkuNotFound."""
+    try:
+        return SkuRow.objects.select_for_update(no_key=True).get(code=code)
+    except SkuRow.DoesNotExist:
+        raise SkuNotFound(code) from None
+
+
+def get_location(code: str) -> Location:
+    """Return a location by its code; raises LocationNotFound."""
+    try:
+        return Location.objects.get(code=code)
+    except Location.DoesNotExist:
+        raise LocationNotFound(code) from None
+
+
+def list_skus() -> QuerySet[SkuRow]:
+    """Return all SKUs by code."""
+    return SkuRow.objects.order_by("code")
+
+
+def list_levels() -> QuerySet[StockLevel]:
+    """Return all levels of tracked SKUs, by SKU code and location."""
+    return (
+        StockLevel.objects.filter(sku__is_tracked=True)
+        .select_related("sku", "location")
+        .order_by("sku__code", "location__code")
+    )
+
+
+def list_movements(code: str, *, location: str) -> QuerySet[Movement]:
+    """Return the ledger of a SKU at a location, newest first."""
+    return (
+        Movement.objects.filter(level__sku__code=code, level__location__code=location)
+        .select_related("level__sku", "level__location")
+        .order_by("-level_version")
+    )

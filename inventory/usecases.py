@@ -1,0 +1,324 @@
+"""The public door of inventory: what is sold, what is there, and every way to move it."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+
+from events.usecases import Answer, KeyedRequest, NewEvent, answer_once, record_events
+from inventory import rules, storage
+from inventory.models import Sku as SkuRow
+from inventory.models import StockLevel
+from inventory.rules import (
+    MAIN_LOCATION,
+    PRICE_MINOR_MAX,
+    SKU_CODE,
+    Change,
+    Demand,
+    Level,
+    LocationNotFound,
+    Movement,
+    NothingAllocated,
+    Provenance,
+    Shortage,
+    Sku,
+    SkuExists,
+    SkuHasStock,
+    SkuNotFound,
+    SkuUntracked,
+    StockAboveLimit,
+    StockBelowZero,
+    StockChanged,
+)
+
+__all__ = [
+    "MAIN_LOCATION",
+    "PRICE_MINOR_MAX",
+    "SKU_CODE",
+    "Demand",
+    "Level",
+    "LocationNotFound",
+    "NothingAllocated",
+    "Provenance",
+    "Shortage",
+    "Sku",
+    "SkuExists",
+    "SkuHasStock",
+    "SkuNotFound",
+    "SkuUntracked",
+    "StockAboveLimit",
+    "StockBelowZero",
+    "StockChanged",
+    "adjust_stock",
+    "allocate",
+    "create_sku",
+    "lock_stock",
+    "receive_stock",
+    "release_order",
+    "set_stock",
+    "update_sku",
+]
+
+
+def create_sku(
+    *,
+    code: str,
+    name: str,
+    price_minor: int,
+    currency: str,
+    is_active: bool = True,
+    is_tracked: bool = True,
+) -> SkuRow:
+    """
+    Add a SKU, with an empty level at the main location; raises SkuExists for a code that is taken.
+
+    price_minor: minor units of currency, 0 … PRICE_MINOR_MAX.
+    """
+    try:
+        with transaction.atomic():
+            sku = SkuRow.objects.create(
+                code=code,
+                name=name,
+                price_minor=price_minor,
+                currency=currency,
+                is_active=is_active,
+                is_tracked=is_tracked,
+            )
+            open_level(sku)
+    except IntegrityError as failure:
+        if SkuRow.objects.filter(code=code).exists():
+            raise SkuExists(code) from failure
+        raise
+    return sku
+
+
+def open_level(sku: SkuRow) -> None:
+    """Give a new SKU its empty level at the main location, in the caller's transaction."""
+    StockLevel.objects.create(sku=sku, location=storage.get_location(MAIN_LOCATION))
+
+
+def update_sku(code: str, **changes: Any) -> SkuRow:
+    """
+    Change a SKU's name, price_minor, currency, is_active or is_tracked; return it.
+
+    Orders placed before keep their prices. Raises SkuNotFound, and SkuHasStock when a SKU with
+    units on hand or promised would stop being tracked.
+    """
+    with transaction.atomic():
+        sku = storage.lock_sku(code)
+        if sku.is_tracked and not changes.get("is_tracked", True):
+            refuse_untracking(code)
+        for name, value in changes.items():
+            setattr(sku, name, value)
+        sku.save(update_fields=[*changes, "updated_at"])
+    return sku
+
+
+def refuse_untracking(code: str) -> None:
+    """Raise SkuHasStock unless a SKU's level is empty; locks it in the caller's transaction."""
+    for level in storage.lock_levels([code], location=MAIN_LOCATION).values():
+        if level.on_hand or level.held or level.allocated:
+            raise SkuHasStock(code)
+
+
+def receive_stock(
+    *,
+    request: KeyedRequest,
+    sku: str,
+    quantity: int,
+    provenance: Provenance,
+    now: datetime,
+    location: str = MAIN_LOCATION,
+    reference: str = "",
+) -> Answer:
+    """
+    Add units that came in. quantity: 1 or more.
+
+    Raises SkuNotFound, SkuUntracked, LocationNotFound, StockAboveLimit, and what answer_once
+    raises.
+    """
+
+    def receive(level: Level) -> Movement:
+        after = rules.recorded(level, quantity)
+        return Movement(
+            "receive", Change(on_hand=quantity), after, reference=reference, provenance=provenance
+        )
+
+    return answer_once(
+        request, lambda: _record(receive, sku, location, "stock.received", now=now), now=now
+    )
+
+
+def adjust_stock(
+    *,
+    request: KeyedRequest,
+    sku: str,
+    delta: int,
+    reason: str,
+    provenance: Provenance,
+    now: datetime,
+    location: str = MAIN_LOCATION,
+) -> Answer:
+    """
+    Correct the units on hand by delta, which is not 0.
+
+    Raises StockBelowZero when more would be taken than there is, and what receive_stock raises.
+    """
+    return answer_once(
+        request,
+        lambda: _record(
+            lambda level: _adjustment(level, delta, reason, provenance),
+            sku,
+            location,
+            "stock.adjusted",
+            now=now,
+        ),
+        now=now,
+    )
+
+
+def set_stock(
+    *,
+    request: KeyedRequest,
+    sku: str,
+    on_hand: int,
+    expected_on_hand: int,
+    reason: str,
+    provenance: Provenance,
+    now: datetime,
+    location: str = MAIN_LOCATION,
+) -> Answer:
+    """
+    Set the units on hand to what was counted, if the books still say expected_on_hand.
+
+    Raises StockChanged when they say something else, and what receive_stock raises.
+    """
+
+    def correct(level: Level) -> Movement:
+        if level.on_hand != expected_on_hand:
+            raise StockChanged(sku, on_hand=level.on_hand)
+        return _adjustment(level, on_hand - level.on_hand, reason, provenance)
+
+    return answer_once(
+        request, lambda: _record(correct, sku, location, "stock.adjusted", now=now), now=now
+    )
+
+
+def _adjustment(level: Level, delta: int, reason: str, provenance: Provenance) -> Movement:
+    after = rules.recorded(level, delta)
+    return Movement("adjust", Change(on_hand=delta), after, reason=reason, provenance=provenance)
+
+
+def _record(
+    move: Callable[[Level], Movement], sku: str, location: str, event: str, *, now: datetime
+) -> Answer:
+    """Lock one level, move it, tell of it; join the caller's transaction."""
+    storage.get_location(location)
+    skus, levels = storage.lock_stock([sku], location=location)
+    if sku not in skus:
+        raise SkuNotFound(sku)
+    if sku not in levels:
+        raise SkuUntracked(sku)
+    movement = move(levels[sku])
+    movement = replace(movement, shortfall_change=movement.after.shortfall - levels[sku].shortfall)
+    storage.move_levels([movement], now=now)
+    told = {
+        "sku": sku,
+        "location": location,
+        "kind": movement.kind,
+        "on_hand_change": movement.change.on_hand,
+        "on_hand": movement.after.on_hand,
+        "available": movement.after.available,
+        "shortfall": movement.after.shortfall,
+        "reason": movement.reason,
+        "reference": movement.reference,
+        "version": movement.after.version,
+    }
+    record_events(
+        [NewEvent(event, "stock", f"{sku}@{location}", movement.after.version, told)], now=now
+    )
+    return Answer(201, json.dumps(told, ensure_ascii=False, separators=(",", ":")))
+
+
+def lock_stock(
+    codes: Sequence[str], *, location: str = MAIN_LOCATION
+) -> tuple[Mapping[str, Sku], Mapping[str, Level]]:
+    """
+    Return SKUs as they are now and the locked levels of those that are tracked, both by code.
+
+    Joins the caller's transaction, in which the levels stay locked; one round trip inside a
+    pipeline. Codes that do not exist are not in the answer.
+    """
+    return storage.lock_stock(codes, location=location)
+
+
+def allocate(
+    demands: Sequence[Demand], levels: Mapping[str, Level], *, now: datetime
+) -> list[tuple[Shortage, ...]]:
+    """
+    Decide demands in their order, each whole or not at all, and promise what was granted.
+
+    levels: locked by lock_stock in this transaction. Returns the shortages of each demand; an
+    empty tuple says that it was granted. Joins the caller's transaction, reads nothing back.
+    """
+    available = {code: level.available for code, level in levels.items()}
+    decisions = rules.grant([demand.units for demand in demands], available)
+    current = dict(levels)
+    movements: list[Movement] = []
+    allocations: list[tuple[UUID, int, int]] = []
+    for demand, shortages in zip(demands, decisions, strict=True):
+        if shortages:
+            continue
+        for code, units in demand.units.items():
+            if code not in current:
+                continue
+            change = Change(allocated=units)
+            current[code] = rules.moved(current[code], change)
+            movements.append(
+                Movement(
+                    "allocate",
+                    change,
+                    current[code],
+                    order_id=demand.order_id,
+                    provenance=demand.provenance,
+                )
+            )
+            allocations.append((demand.order_id, current[code].id, units))
+    if movements:
+        storage.move_levels(movements, now=now)
+        storage.add_allocations(allocations)
+    return decisions
+
+
+def release_order(
+    order_id: UUID, *, provenance: Provenance, now: datetime, reason: str = ""
+) -> None:
+    """
+    Give back every unit an order still has allocated.
+
+    Joins the caller's transaction, in which the order must be locked; raises NothingAllocated.
+    """
+    movements = []
+    for allocation_id, units, level in storage.lock_allocations(order_id):
+        storage.release_units(allocation_id, units)
+        change = Change(allocated=-units)
+        after = rules.moved(level, change)
+        after = replace(after, shortfall=rules.shortfall_of(after))
+        movements.append(
+            Movement(
+                "release",
+                change,
+                after,
+                shortfall_change=after.shortfall - level.shortfall,
+                reason=reason,
+                order_id=order_id,
+                provenance=provenance,
+            )
+        )
+    if not movements:
+        raise NothingAllocated(order_id)
+    storage.move_levels(movements, now=now)
