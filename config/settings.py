@@ -291,6 +291,11 @@ STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles" if IS_PRODUCTION else None
 WHITENOISE_USE_FINDERS = not IS_PRODUCTION
 
+# --- Orders ---------------------------------------------------------------------------------
+
+# How many orders share one transaction at most, and so how many one bulk request places at once.
+ORDERS_BATCH_MAX = env_int("ORDERS_BATCH_MAX", default=100, at_least=1, at_most=1000)
+
 # --- Rollout --------------------------------------------------------------------------------
 
 # Which version of a code path serves. Versions are names in code; this is data.

@@ -1,0 +1,161 @@
+"""
+Group commit: requests that arrive while a transaction is under way share the next one.
+
+Leader and followers, without a timer: whoever finds nobody leading leads, takes what waits, runs
+it in one transaction and passes the lead on. A batch grows by itself while COMMIT is waiting.
+Greenlets and threads alike: whatever `threading` is in this process.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from django.db import connection
+
+from events.usecases import OutcomeUnknown, TemporarilyUnavailable
+
+Work = TypeVar("Work")
+Outcome = TypeVar("Outcome")
+
+# A follower waits this long for a leader whose every statement has a shorter limit of its own.
+WAIT_S_MAX = 10.0
+
+
+class Ticket(Generic[Work, Outcome]):
+    """What one caller put in the queue, and what became of it."""
+
+    __slots__ = ("is_taken", "outcomes", "signal", "works")
+
+    def __init__(self, works: Sequence[Work]) -> None:
+        self.works = works
+        self.outcomes: Sequence[Outcome | Exception] | None = None
+        self.is_taken = False
+        # A lock that is held until there is news: half the price of an Event.
+        self.signal = threading.Lock()
+        self.signal.acquire()
+
+    def refuse(self, refusal: Exception) -> None:
+        """Give every work of this ticket the same refusal."""
+        self.outcomes = [refusal] * len(self.works)
+
+
+class Intake(Generic[Work, Outcome]):
+    """
+    A queue before one function that does the work of many at once.
+
+    run: takes works, oldest first, and returns as many outcomes in that order, an exception for
+    a work that is refused. What run itself raises, every work of the batch gets.
+    batch_max: how many works one run may get, 1 or more.
+    """
+
+    def __init__(
+        self, run: Callable[[Sequence[Work]], Sequence[Outcome | Exception]], *, batch_max: int
+    ) -> None:
+        self._run = run
+        self._batch_max = batch_max
+        self._mutex = threading.Lock()  # Never held while anything waits.
+        self._queue: deque[Ticket[Work, Outcome]] = deque()
+        self._is_led = False
+
+    def submit(self, works: Sequence[Work]) -> Sequence[Outcome | Exception]:
+        """
+        Have works done together with others', and return their outcomes in order.
+
+        works: 1 … batch_max. An outcome is TemporarilyUnavailable when the turn did not come in
+        WAIT_S_MAX, OutcomeUnknown when the batch did not end in that time or its leader died.
+        Raises RuntimeError inside a transaction: the leader's commit would not be the caller's.
+        """
+        if connection.in_atomic_block:
+            raise RuntimeError("group commit inside a transaction")
+        # Who queues gives its connection back first: else waiting followers hold the whole pool
+        # and the leader starves.
+        _give_connection_back()
+        ticket: Ticket[Work, Outcome] = Ticket(works)
+        with self._mutex:
+            leads = not self._is_led
+            self._is_led = True
+            if not leads:
+                self._queue.append(ticket)
+        if leads or self._is_called_to_lead(ticket):
+            self._lead(ticket)
+        assert ticket.outcomes is not None  # noqa: S101  # Led, answered or withdrawn.
+        return ticket.outcomes
+
+    def _is_called_to_lead(self, ticket: Ticket[Work, Outcome]) -> bool:
+        """Wait for the outcomes or for the lead; tell which it was."""
+        is_signalled = False
+        try:
+            is_signalled = ticket.signal.acquire(timeout=WAIT_S_MAX)
+        finally:
+            # Also for a greenlet that is killed here: nobody may hand it the lead.
+            if not is_signalled:
+                self._withdraw(ticket)
+        return ticket.outcomes is None
+
+    def _withdraw(self, ticket: Ticket[Work, Outcome]) -> None:
+        with self._mutex:
+            is_answered = ticket.outcomes is not None
+            is_waiting = not is_answered and ticket in self._queue
+            is_called = not (is_answered or is_waiting or ticket.is_taken)
+            if is_waiting:
+                self._queue.remove(ticket)
+            if not is_answered:
+                ticket.refuse(OutcomeUnknown() if ticket.is_taken else TemporarilyUnavailable())
+        if is_called:
+            # The lead came at the very moment of giving up: it goes on to the next.
+            self._pass_on()
+
+    def _lead(self, own: Ticket[Work, Outcome]) -> None:
+        """Run one batch, the leader's own ticket first, and pass the lead on whatever happens."""
+        batch = self._take(own)
+        outcomes: Sequence[Outcome | Exception] = ()
+        works = [work for ticket in batch for work in ticket.works]
+        try:
+            outcomes = self._run(works)
+        except Exception as failure:  # noqa: BLE001  # Answered: to each of the batch.
+            outcomes = [failure] * len(works)
+        finally:
+            # A leader that is killed (GreenletExit) has no outcomes: nobody knows any.
+            if not outcomes:
+                outcomes = [OutcomeUnknown() for _ in works]
+            try:
+                _give_connection_back()
+            finally:
+                self._pass_on()
+                self._hand_out(batch, outcomes)
+
+    def _take(self, own: Ticket[Work, Outcome]) -> list[Ticket[Work, Outcome]]:
+        with self._mutex:
+            batch = [own]
+            size = len(own.works)
+            while self._queue and size + len(self._queue[0].works) <= self._batch_max:
+                ticket = self._queue.popleft()
+                batch.append(ticket)
+                size += len(ticket.works)
+            for ticket in batch:
+                ticket.is_taken = True
+        return batch
+
+    def _hand_out(
+        self, batch: Sequence[Ticket[Work, Outcome]], outcomes: Sequence[Outcome | Exception]
+    ) -> None:
+        start = 0
+        for ticket in batch:
+            end = start + len(ticket.works)
+            ticket.outcomes = outcomes[start:end]
+            start = end
+            ticket.signal.release()
+
+    def _pass_on(self) -> None:
+        with self._mutex:
+            self._is_led = bool(self._queue)
+            heir = self._queue.popleft() if self._queue else None
+        if heir is not None:
+            heir.signal.release()
+
+
+def _give_connection_back() -> None:
+    # Without a pool the connection is this thread's own, and nobody waits for it.
+    if getattr(connection, "pool", None):
+        connection.close()

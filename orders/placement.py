@@ -1,0 +1,226 @@
+"""The ways to place an order: alone, and together with those that wait."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import orjson
+from django.conf import settings
+from uuid_utils.compat import uuid7
+
+from events.usecases import (
+    Answer,
+    KeyedRequest,
+    NewEvent,
+    OutcomeUnknown,
+    Refusal,
+    TemporarilyUnavailable,
+    claim_keys,
+    commit,
+    is_kept,
+    keep_answers,
+    pipeline,
+    record_events,
+    release_keys,
+    repeat_answer,
+)
+from inventory.usecases import Demand, Provenance, Sku, allocate, lock_stock
+from orders import storage
+from orders.documents import etag, placed_document
+from orders.intake import Intake
+from orders.rules import NewOrder, OrderDraft, OrderInvalid, out_of_stock, quote
+from rollout.codepath import serving
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """
+    One order to place: the draft, the key that makes it one order, and who asks.
+
+    rules_generation: of the rules that chose the version in provenance, None without rules.
+    """
+
+    draft: OrderDraft
+    request: KeyedRequest
+    provenance: Provenance
+    now: datetime
+    rules_generation: int | None = None
+
+
+Told = Answer | Exception
+
+
+def place_alone(placements: Sequence[Placement]) -> list[Told]:
+    """Place orders one after the other, each in a transaction of its own."""
+    return [told for placement in _served(placements) for told in place_together([placement])]
+
+
+def place_in_group(placements: Sequence[Placement]) -> list[Told]:
+    """Place orders in the next transaction of this process, with all that wait for it."""
+    return list(intake.submit(_served(placements)))
+
+
+def _served(placements: Sequence[Placement]) -> list[Placement]:
+    decision = serving("orders.place")
+    return [
+        replace(
+            placement,
+            provenance=replace(placement.provenance, served_version=decision.version),
+            rules_generation=decision.generation,
+        )
+        for placement in placements
+    ]
+
+
+def place_together(placements: Sequence[Placement]) -> list[Told]:
+    """
+    Place orders in one transaction, as if each came after the one before it.
+
+    Returns an answer or a refusal for each, in order; never raises what one of them is refused
+    for. TemporarilyUnavailable and OutcomeUnknown are told to all of a batch.
+    """
+    told: dict[int, Told] = {}
+    waiting = list(range(len(placements)))
+    while waiting:
+        firsts: dict[tuple[int, str], int] = {}
+        for n in waiting:
+            firsts.setdefault(_key(placements[n]), n)
+        batch = list(firsts.values())
+        outcomes = _commit([placements[n] for n in batch])
+        told.update(zip(batch, outcomes, strict=True))
+        for n in waiting:
+            first = firsts[_key(placements[n])]
+            if n != first and (again := _repeat(placements[n], placements[first], told[first])):
+                told[n] = again
+        waiting = [n for n in waiting if n not in told]
+    return [told[n] for n in range(len(placements))]
+
+
+def _key(placement: Placement) -> tuple[int, str]:
+    return placement.request.account_id, placement.request.key
+
+
+def _repeat(again: Placement, first: Placement, told: Told) -> Told | None:
+    """Settle a second order with one key in one batch; None when it must be tried by itself."""
+    settled = repeat_answer(again.request, first=first.request, told=told)
+    if settled is None and again.request.fingerprint == first.request.fingerprint:
+        return told
+    return settled
+
+
+def _commit(placements: Sequence[Placement]) -> list[Told]:
+    """Run one batch; split it when an order breaks it, so that it harms no other."""
+    try:
+        return commit(lambda: _write(placements))
+    except (TemporarilyUnavailable, OutcomeUnknown) as trouble:
+        return [trouble] * len(placements)
+    except Exception as failure:  # noqa: BLE001  # Answered: to the one order that it belongs to.
+        if len(placements) == 1:
+            return [failure]
+        half = len(placements) // 2
+        return _commit(placements[:half]) + _commit(placements[half:])
+
+
+def _write(placements: Sequence[Placement]) -> list[Told]:
+    """
+    Claim the keys, lock the stock, decide, write: in the caller's transaction.
+
+    Three round trips, however many orders: two are for reading, the rest travels at the end.
+    """
+    now = max(placement.now for placement in placements)
+    with pipeline():
+        told = claim_keys([placement.request for placement in placements], now=now)
+        mine = [n for n, settled in enumerate(told) if settled is None]
+        if mine:
+            outcomes = _place_claimed([placements[n] for n in mine], now=now)
+            for n, outcome in zip(mine, outcomes, strict=True):
+                told[n] = outcome
+    return [outcome for outcome in told if outcome is not None]
+
+
+def _place_claimed(placements: Sequence[Placement], *, now: datetime) -> list[Told]:
+    """Place orders whose keys are claimed; return each one's answer or refusal."""
+    numbers = storage.ask_numbers(len(placements))
+    skus, levels = lock_stock(sorted({line.sku for p in placements for line in p.draft.lines}))
+    priced = [
+        _priced(placement, number, skus)
+        for placement, (number,) in zip(placements, numbers.fetchall(), strict=True)
+    ]
+    demands = [
+        Demand(order.id, order.draft.units_by_sku(), placement.provenance)
+        for placement, order in zip(placements, priced, strict=True)
+        if isinstance(order, NewOrder)
+    ]
+    decisions = iter(allocate(demands, levels, now=now))
+    told: list[Told] = []
+    placed: list[NewOrder] = []
+    for order in priced:
+        if not isinstance(order, NewOrder):
+            told.append(order)
+        elif shortages := next(decisions):
+            told.append(out_of_stock(order.draft, shortages))
+        else:
+            placed.append(order)
+            told.append(_answer(order, now=now))
+    if placed:
+        storage.add_orders(placed, now=now)
+        record_events([_placed_event(order) for order in placed], now=now)
+    _settle_keys(placements, told)
+    return told
+
+
+def _priced(placement: Placement, number: int, skus: Mapping[str, Sku]) -> NewOrder | OrderInvalid:
+    try:
+        price = quote(placement.draft, skus)
+    except OrderInvalid as refusal:
+        return refusal
+    return NewOrder(
+        id=uuid7(),
+        number=number,
+        account_id=placement.request.account_id,
+        draft=placement.draft,
+        quote=price,
+        served_version=placement.provenance.served_version,
+        rules_generation=placement.rules_generation,
+        trace_id=placement.provenance.trace_id,
+    )
+
+
+def _answer(order: NewOrder, *, now: datetime) -> Answer:
+    body = orjson.dumps(placed_document(order, now=now)).decode()
+    return Answer(201, body, etag=etag(1), location=f"/api/v1/orders/{order.id}")
+
+
+def _placed_event(order: NewOrder) -> NewEvent:
+    # Thin on purpose: what a subscriber wants to know of the lines it asks for, by the id.
+    return NewEvent(
+        "order.placed",
+        "order",
+        str(order.id),
+        1,
+        {
+            "id": str(order.id),
+            "number": order.number,
+            "status": "placed",
+            "reference": order.draft.reference or None,
+            "currency": order.quote.currency,
+            "total_minor": order.quote.total_minor,
+            "served_version": order.served_version,
+            "version": 1,
+        },
+    )
+
+
+def _settle_keys(placements: Sequence[Placement], told: Sequence[Told]) -> None:
+    kept: list[tuple[KeyedRequest, Answer | Refusal]] = []
+    unused = []
+    for placement, outcome in zip(placements, told, strict=True):
+        if isinstance(outcome, Answer) or is_kept(outcome):
+            kept.append((placement.request, outcome))
+        else:
+            unused.append(placement.request)
+    keep_answers(kept)
+    release_keys(unused)
+
+
+intake: Intake[Placement, Answer] = Intake(place_together, batch_max=settings.ORDERS_BATCH_MAX)

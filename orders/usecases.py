@@ -1,0 +1,73 @@
+"""The public door of orders."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import QuerySet
+
+from events.usecases import Answer, KeyedRequest, retell
+from inventory.usecases import Provenance
+from orders import codepaths, storage
+from orders.models import Order
+from orders.placement import Placement
+from orders.rules import (
+    Charge,
+    InsufficientStock,
+    LineDraft,
+    OrderDraft,
+    OrderInvalid,
+    OrderNotFound,
+)
+
+__all__ = [
+    "Charge",
+    "InsufficientStock",
+    "LineDraft",
+    "OrderDraft",
+    "OrderInvalid",
+    "OrderNotFound",
+    "Placement",
+    "get_order",
+    "list_orders",
+    "place_order",
+    "place_orders",
+]
+
+
+def place_order(
+    draft: OrderDraft, *, request: KeyedRequest, provenance: Provenance, now: datetime
+) -> Answer:
+    """
+    Take an order: its stock, its price and its event in one transaction, once for its key.
+
+    The answer is what the account is told, also the second time. Raises OrderInvalid,
+    InsufficientStock, RequestInProgress, IdempotencyKeyReused, StoredRefusal,
+    TemporarilyUnavailable (nothing was done) and OutcomeUnknown.
+    """
+    return retell(place_orders([Placement(draft, request, provenance, now)])[0])
+
+
+def place_orders(placements: Sequence[Placement]) -> list[Answer | Exception]:
+    """
+    Take orders as place_order does; return an answer or a refusal for each, in order.
+
+    One bad order harms no other. They need not all be in one transaction.
+    """
+    size = settings.ORDERS_BATCH_MAX
+    return [
+        told
+        for start in range(0, len(placements), size)
+        for told in codepaths.place(placements[start : start + size])
+    ]
+
+
+def get_order(order_id: UUID, *, account_id: int | None) -> Order:
+    """Return an order with its lines; raises OrderNotFound. account_id None sees all accounts."""
+    return storage.get_order(order_id, account_id=account_id)
+
+
+def list_orders(*, account_id: int | None) -> QuerySet[Order]:
+    """Return orders with their lines, newest first. account_id None sees every account's."""
+    return storage.list_orders(account_id=account_id)
