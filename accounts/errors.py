@@ -99,6 +99,12 @@ class LoginLinkSpent(AccountsError):
     code, kind = "login_link_spent", "not_found"
 
 
+class NotStaff(AccountsError):
+    """A login link is for people whom the admin lets in."""
+
+    code, kind = "not_staff", "conflict"
+
+
 def authenticate_header() -> str:
     """Return the WWW-Authenticate header of every 401."""
     return f'Bearer realm="{getattr(settings, "ACCOUNTS_REALM", "api")}"'

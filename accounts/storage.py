@@ -80,13 +80,15 @@ def add_login_link(
     )
 
 
+def delete_old_login_links(*, now: datetime) -> None:
+    """Delete the links that time has closed, used or not."""
+    LoginLink.objects.filter(expires_at__lte=now).delete()
+
+
 def find_login_link(digest: str, *, now: datetime) -> LoginLink | None:
     """Return the link if it still opens at now, its user loaded."""
-    return (
-        LoginLink.objects.select_related("user")
-        .filter(digest=digest, used_at=None, expires_at__gt=now)
-        .first()
-    )
+    links = LoginLink.objects.select_related("user")
+    return links.filter(digest=digest, used_at=None, expires_at__gt=now).first()
 
 
 def take_login_link(digest: str, *, now: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Issue, rotate and revoke API keys; admit whoever presents one."""
+"""Issue, rotate and revoke API keys, admit whoever presents one, and log people in once."""
 
 import logging
 import secrets
@@ -11,7 +11,14 @@ from django.contrib.auth.models import User
 from django.db import DatabaseError, transaction
 
 from accounts import rules, storage
-from accounts.errors import ApiKeyNotFound, ApiKeyNotLive, Unauthenticated, UnknownScope
+from accounts.errors import (
+    ApiKeyNotFound,
+    ApiKeyNotLive,
+    LoginLinkSpent,
+    NotStaff,
+    Unauthenticated,
+    UnknownScope,
+)
 from accounts.models import ApiKey
 from accounts.rules import Grant, PresentedKey
 
@@ -20,19 +27,25 @@ __all__ = [
     "ApiKeyNotLive",
     "Caller",
     "IssuedKey",
+    "LoginLinkSpent",
+    "NotStaff",
     "Unauthenticated",
     "UnknownScope",
     "admit",
     "issue_key",
     "known_scopes",
+    "make_login_link",
+    "peek_login_link",
     "revoke_key",
     "rotate_key",
     "state_of",
+    "use_login_link",
 ]
 
 logger = logging.getLogger(__name__)
 
 USE_NOTED_EVERY = timedelta(minutes=1)
+LOGIN_LINK_LIFE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +169,50 @@ def state_of(key: ApiKey, *, now: datetime) -> rules.KeyState:
         is_user_active=key.user.is_active,
         now=now,
     )
+
+
+def make_login_link(*, user: User, now: datetime) -> str:
+    """
+    Return a token that logs a person into the admin once within ten minutes.
+
+    Raises NotStaff for a user whom the admin would turn away.
+    """
+    if not (user.is_active and user.is_staff):
+        raise NotStaff(f"{user.get_username()} is no active member of the staff")
+    token = secrets.token_urlsafe(32)
+    with transaction.atomic():
+        storage.delete_old_login_links(now=now)
+        storage.add_login_link(
+            user=user,
+            digest=rules.digest_of(token),
+            created_at=now,
+            expires_at=now + LOGIN_LINK_LIFE,
+        )
+    return token
+
+
+def peek_login_link(token: str, *, now: datetime) -> User:
+    """
+    Return whom a token would log in, and leave it unused.
+
+    Raises LoginLinkSpent for one that does not open, whatever the reason.
+    """
+    link = storage.find_login_link(rules.digest_of(token), now=now)
+    if link is None or not (link.user.is_active and link.user.is_staff):
+        raise LoginLinkSpent
+    return link.user
+
+
+def use_login_link(token: str, *, now: datetime) -> User:
+    """
+    Use up a token and return whom to log in.
+
+    Raises LoginLinkSpent for one that does not open, whatever the reason.
+    """
+    user = peek_login_link(token, now=now)
+    if not storage.take_login_link(rules.digest_of(token), now=now):
+        raise LoginLinkSpent  # Another click came between.
+    return user
 
 
 def _add_key(
