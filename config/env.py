@@ -1,7 +1,7 @@
 """Typed readers of environment variables that refuse nonsense at the start."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -99,3 +99,12 @@ def database_from_url(url: str) -> dict[str, object]:
         "PORT": options.get("port") or (str(port) if port else ""),
         "OPTIONS": {name: value for name, value in options.items() if name not in ("host", "port")},
     }
+
+
+def find_unknown(known: Collection[str]) -> list[str]:
+    """Return, sorted, the SLUICE_… variables that are set and not known: slips, most likely."""
+    return sorted(
+        name
+        for name in os.environ
+        if name.startswith("SLUICE_") and name.removesuffix("_FILE") not in known
+    )
