@@ -56,6 +56,12 @@ class Forbidden(AppError):
     code, kind = "forbidden", "forbidden"
 
 
+class HttpsRequired(AppError):
+    """The request came in the clear, and with it its key: make a new key and call by https."""
+
+    code, kind = "https_required", "forbidden"
+
+
 class NotFound(AppError):
     """Nothing is at this address, or nothing that this caller may see."""
 

@@ -71,10 +71,62 @@ class Edge:
         headers = response.headers
         headers["X-Request-Id"] = request_id
         headers["X-Content-Type-Options"] = "nosniff"
-        if "Cache-Control" not in headers and request.path_info.startswith("/api/"):
-            headers["Cache-Control"] = "no-store"
+        if request.path_info.startswith("/api/"):
+            headers.setdefault("Cache-Control", "no-store")
+            if not response.streaming:
+                # Without a length the server would send chunks.
+                headers.setdefault("Content-Length", str(len(response.content)))  # type: ignore[attr-defined]
         if headers.get("Content-Type", "").startswith("text/html"):
             headers.setdefault("Content-Security-Policy", self.csp)
+
+
+class StraightToApi:
+    """
+    Takes requests for the API past the middlewares that serve browsers.
+
+    Sessions, CSRF, messages, redirects and frames mean nothing to a program with a key, and cost
+    as much as a view does. What the API needs of them is done here: the Host is one of ours,
+    the key did not come in the clear, and HSTS. What stands in MIDDLEWARE before this runs for
+    all; what stands after it, for all but the API.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+        self.view = innermost(get_response)
+        self.is_https_only = settings.SECURE_SSL_REDIRECT
+        self.hsts = hsts_header()
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if not request.path_info.startswith("/api/v1/"):
+            return self.get_response(request)
+        request.get_host()  # Raises DisallowedHost.
+        if self.is_https_only and not request.is_secure():
+            # No redirect: the key has been seen by whoever listens, and its owner should learn it.
+            return problem_response(request, errors.HttpsRequired("Call by https"))
+        response = self.view(request)
+        if self.hsts:
+            response.headers["Strict-Transport-Security"] = self.hsts
+        return response
+
+
+def innermost(get_response: GetResponse) -> GetResponse:
+    """Return the last step of a chain of middlewares: the one that finds and calls the view."""
+    step = get_response
+    while (following := getattr(step, "get_response", None)) is not None:
+        step = following
+    return step
+
+
+def hsts_header() -> str:
+    """Return Strict-Transport-Security as the settings want it; empty for none."""
+    if not settings.SECURE_HSTS_SECONDS:
+        return ""
+    directives = [f"max-age={settings.SECURE_HSTS_SECONDS}"]
+    if settings.SECURE_HSTS_INCLUDE_SUBDOMAINS:
+        directives.append("includeSubDomains")
+    if settings.SECURE_HSTS_PRELOAD:
+        directives.append("preload")
+    return "; ".join(directives)
 
 
 def fault_of(request: HttpRequest) -> errors.AppError | None:
