@@ -31,10 +31,15 @@ CSRF_TRUSTED_ORIGINS = [PUBLIC_URL] if PUBLIC_URL else []
 if IS_PRODUCTION:
     if DEBUG:
         raise ImproperlyConfigured("DEBUG=true is refused in production")
-    if SECRET_KEY == TRIAL_SECRET_KEY or len(SECRET_KEY) < 50:
+    # The bounds are those of Django's own check, which nobody is obliged to run.
+    if SECRET_KEY == TRIAL_SECRET_KEY or len(SECRET_KEY) < 50 or len(set(SECRET_KEY)) < 5:
         raise ImproperlyConfigured("SECRET_KEY: production needs 50 characters or more of its own")
+    if TRIAL_SECRET_KEY in SECRET_KEY_FALLBACKS:
+        raise ImproperlyConfigured("SECRET_KEY_FALLBACKS: the key of trials is public")
     if not ALLOWED_HOSTS or any(host.strip() in ("*", ".") for host in ALLOWED_HOSTS):
         raise ImproperlyConfigured("ALLOWED_HOSTS: name the hosts that production answers for")
+    if PUBLIC_URL and not PUBLIC_URL.startswith("https://"):
+        raise ImproperlyConfigured(f"PUBLIC_URL={PUBLIC_URL!r}: production is called by https")
 
 # --- Applications ---------------------------------------------------------------------------
 
@@ -91,7 +96,7 @@ TEMPLATES = [
 
 # --- PostgreSQL -----------------------------------------------------------------------------
 
-DATABASE_URL = env_text("DATABASE_URL", default="postgres:///sluice")
+DATABASE_URL = env_text("DATABASE_URL", default=None if IS_PRODUCTION else "postgres:///sluice")
 _database = database_from_url(DATABASE_URL)
 # A request waits this long for a connection, a statement or a lock, then it is refused: early
 # instead of late. Commands run for as long as they need.
