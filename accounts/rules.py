@@ -16,7 +16,7 @@ ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 # digests protect what people choose. 62^12 prefixes do not meet by chance.
 SECRET_LENGTH = 43
 PREFIX_PATTERN = r"sk_[0-9A-Za-z]{12}"
-# Secret scanners look for this; docs/security.md publishes it.
+# Secret scanners look for this; docs/accounts.md publishes it.
 KEY_PATTERN = rf"{PREFIX_PATTERN}_[0-9A-Za-z]{{{SECRET_LENGTH}}}"
 PREFIX_RANDOM_LENGTH = 12
 
@@ -100,3 +100,8 @@ def choose_scopes(wanted: Sequence[str], known: Collection[str]) -> list[str]:
 def list_unknown_scopes(wanted: Sequence[str], known: Collection[str]) -> list[str]:
     """Return the wanted scopes that are not known, sorted; "*" is always known."""
     return sorted(set(wanted) - set(known) - {"*"})
+
+
+def is_session_over(*, age_s: float, idle_s: float, age_s_max: float, idle_s_max: float) -> bool:
+    """Test whether a person has to log in again, for having been here long or not at all."""
+    return age_s >= age_s_max or idle_s >= idle_s_max
