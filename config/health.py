@@ -122,7 +122,7 @@ readiness = Readiness()
 
 def livez(request: HttpRequest) -> HttpResponse:
     """Say that the process answers. Touches nothing else."""
-    return HttpResponse(b'{"status":"alive"}', content_type="application/json", headers=_HEADERS)
+    return _answer({"status": "alive"}, status=200)
 
 
 def readyz(request: HttpRequest) -> HttpResponse:
@@ -132,20 +132,28 @@ def readyz(request: HttpRequest) -> HttpResponse:
     # Redis is told and never decides: an order needs none.
     is_ready = all(check["ok"] for name, check in checks.items() if name != "redis")
     body = {"status": "ready" if is_ready else "not_ready", "checks": checks}
-    response = HttpResponse(
-        orjson.dumps(body),
-        status=200 if is_ready else 503,
-        content_type="application/json",
-        headers=_HEADERS,
-    )
-    # Whoever asks hears it; the log would repeat it with every probe.
-    response._has_been_logged = True  # type: ignore[attr-defined]
-    return response
+    return _answer(body, status=200 if is_ready else 503)
 
 
 # The edge answers these before all else.
 PROBES: dict[str, Callable[[HttpRequest], HttpResponse]] = {"/livez": livez, "/readyz": readyz}
-_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+
+def _answer(content: dict[str, Any], *, status: int) -> HttpResponse:
+    body = orjson.dumps(content)
+    response = HttpResponse(
+        body,
+        status=status,
+        content_type="application/json",
+        headers={
+            "Cache-Control": "no-store",
+            "Content-Length": str(len(body)),
+            "X-Content-Type-Options": "nosniff",
+        },
+    )
+    # Whoever asks hears it; the log would repeat it with every probe.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    return response
 
 
 def _ask_redis() -> Check:
