@@ -73,9 +73,12 @@ class Edge:
         headers["X-Content-Type-Options"] = "nosniff"
         if request.path_info.startswith("/api/"):
             headers.setdefault("Cache-Control", "no-store")
-            if not response.streaming:
+        if not response.streaming:
+            if "Content-Length" not in headers:
                 # Without a length the server would send chunks.
-                headers.setdefault("Content-Length", str(len(response.content)))  # type: ignore[attr-defined]
+                headers["Content-Length"] = str(len(response.content))  # type: ignore[attr-defined]
+            if request.method == "HEAD":
+                response.content = b""  # type: ignore[attr-defined]
         if headers.get("Content-Type", "").startswith("text/html"):
             headers.setdefault("Content-Security-Policy", self.csp)
 
@@ -181,7 +184,8 @@ def as_problem(request: HttpRequest, response: HttpResponseBase) -> HttpResponse
     the pages of DEBUG.
     """
     content_type = response.headers.get("Content-Type", "")
-    if is_for_people(request) or content_type.startswith(PROBLEM):
+    is_page = is_for_people(request) and content_type.startswith("text/html")
+    if is_page or content_type.startswith(PROBLEM):
         return response
     refusal = refusal_of_status(response.status_code, method=request.method or "GET")
     refusal.headers = {

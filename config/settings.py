@@ -299,6 +299,7 @@ STATIC_URL = "/static/"
 # Production serves what `collectstatic` collected; elsewhere files are served where they lie.
 STATIC_ROOT = BASE_DIR / "staticfiles" if IS_PRODUCTION else None
 WHITENOISE_USE_FINDERS = not IS_PRODUCTION
+WHITENOISE_ALLOW_ALL_ORIGINS = False  # Our pages are on one origin; others' are not our business.
 
 # --- Orders ---------------------------------------------------------------------------------
 

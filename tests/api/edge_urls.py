@@ -152,6 +152,10 @@ def page(request: HttpRequest) -> HttpResponse:
     return HttpResponse("<p>missing</p>", status=404)
 
 
+def suggestions(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(b'{"error": "no"}', status=403, content_type="application/json")
+
+
 READ_AND_WRITE = {"get": "retrieve", "put": "update"}
 urlpatterns = [
     path("api/v1/echo", EchoViewSet.as_view({"get": "list", "post": "create"})),
@@ -165,6 +169,7 @@ urlpatterns = [
     path("only-get", only_get),
     path("admin/page", page),
     path("admin/broken", broken),
+    path("admin/suggestions", suggestions),
     path("", include("config.urls")),
 ]
 KINDS = tuple(STATUS_BY_KIND)

@@ -5,9 +5,11 @@ import logging
 from urllib.parse import unquote
 
 import pytest
-from django.test import Client, SimpleTestCase, override_settings
+from django.http import HttpResponse
+from django.test import Client, RequestFactory, SimpleTestCase, override_settings
 
 from config.catalogue import list_refusals
+from config.middleware import Edge
 from config.problems import STATUS_BY_KIND
 from tests.api.edge_urls import FAILURES, KINDS, SECRET, TROUBLE
 
@@ -194,6 +196,9 @@ class DrfAndDjangoTests(ProblemTestCase):
             assert response.headers["Content-Type"].startswith("text/html")
             assert "default-src 'self'" in response.headers["Content-Security-Policy"]
 
+    def test_json_of_the_admin_is_a_problem(self):
+        self.problem(self.client.get("/admin/suggestions"), 403, "forbidden")
+
 
 class BugTests(ProblemTestCase):
     @pytest.fixture(autouse=True)
@@ -362,6 +367,15 @@ class VerbTests(ProblemTestCase):
         assert asked.status_code == 200
         assert asked.content == b""
         assert asked.headers["Content-Length"] == read.headers["Content-Length"]
+
+    def test_the_answer_to_head_has_the_length_and_not_the_bytes(self):
+        # The test client drops the body by itself: this is what a server gets.
+        edge = Edge(lambda request: HttpResponse(b"twelve bytes"))
+
+        response = edge(RequestFactory().head("/api/v1/echo"))
+
+        assert response.content == b""
+        assert response.headers["Content-Length"] == "12"
 
 
 class AddressTests(ProblemTestCase):
