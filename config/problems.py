@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
+import pydantic
 from django.conf import settings
 from django.core import exceptions as django_exceptions
 from django.db import InterfaceError, OperationalError
@@ -98,7 +99,7 @@ def refusal_of(failure: BaseException, *, method: str, is_begun: bool = True) ->
         if is_harmless:
             return errors.TemporarilyUnavailable("The database is away or busy")
         return errors.OutcomeUnknown("The database went away: ask again with the same key")
-    for translate in (_from_drf, _from_django):
+    for translate in (_from_pydantic, _from_drf, _from_django):
         refusal = translate(failure)
         if refusal is not None:
             return refusal
@@ -231,8 +232,9 @@ def _members(request: HttpRequest, refusal: Any, status: int) -> dict[str, Any]:
         "detail": str(refusal) or title_of(refusal.code),
         "instance": escape_uri_path(request.path),
         "code": refusal.code,
-        "trace_id": getattr(request, "trace_id", None),
-        "request_id": getattr(request, "request_id", None),
+        # A refusal that was kept is told again with the ids of the request that was refused.
+        "trace_id": getattr(refusal, "trace_id", None) or getattr(request, "trace_id", None),
+        "request_id": getattr(refusal, "request_id", None) or getattr(request, "request_id", None),
         "retryable": refusal.retryable,
         "effect": getattr(refusal, "effect", "none"),
         "errors": list(getattr(refusal, "errors", ())),
@@ -256,6 +258,40 @@ def _came_before_verb(failure: BaseException) -> bool:
 
 
 # --- Exceptions of others -------------------------------------------------------------------
+
+# What pydantic calls a fault, and what a caller is told; the rest is "invalid".
+CODE_BY_PYDANTIC_TYPE = {
+    "missing": "missing",
+    "extra_forbidden": "unknown_member",
+    "greater_than_equal": "too_small",
+    "less_than_equal": "too_large",
+    "string_too_short": "too_short",
+    "string_too_long": "too_long",
+    "string_pattern_mismatch": "wrong_format",
+    "too_short": "too_few",
+    "too_long": "too_many",
+}
+
+
+def _from_pydantic(failure: BaseException) -> errors.AppError | None:
+    if not isinstance(failure, pydantic.ValidationError):
+        return None
+    return errors.ValidationFailed(
+        [
+            {
+                "pointer": "".join(f"/{_escape(str(part))}" for part in fault["loc"]),
+                "code": _code_of_fault(fault["type"]),
+                "message": fault["msg"],
+            }
+            for fault in failure.errors(include_url=False, include_input=False)
+        ]
+    )
+
+
+def _code_of_fault(kind: str) -> str:
+    if kind.endswith("_type"):
+        return "wrong_type"
+    return CODE_BY_PYDANTIC_TYPE.get(kind, "invalid")
 
 
 def _from_drf(failure: BaseException) -> errors.AppError | None:

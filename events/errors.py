@@ -80,11 +80,9 @@ class StoredRefusal(EventsError):
     Carries the first request's ids, so that a repeat is the same document, byte for byte.
     """
 
-    code, kind = "stored_refusal", "conflict"
-
     def __init__(self, stored: dict[str, Any]) -> None:
         super().__init__(stored["detail"])
-        self.code = stored["code"]  # type: ignore[misc]
+        self.code = stored["code"]  # type: ignore[misc]  # Each is what it was the first time.
         self.kind = stored["kind"]  # type: ignore[misc]
         self.facts = tuple(stored["facts"])  # type: ignore[misc]
         self.errors = stored["errors"]

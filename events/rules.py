@@ -56,6 +56,13 @@ class Answer:
     location: str = ""
     is_replayed: bool = False
 
+    def headers(self) -> dict[str, str]:
+        """Return the HTTP headers that go with the answer."""
+        headers = {"ETag": self.etag, "Location": self.location}
+        if self.is_replayed:
+            headers["Idempotent-Replayed"] = "true"
+        return {name: value for name, value in headers.items() if value}
+
     def replayed(self) -> "Answer":
         """Return the same answer, marked as told before."""
         return replace(self, is_replayed=True)
@@ -100,9 +107,31 @@ def read_key(header: str | None) -> str:
     return key
 
 
-def fingerprint(method: str, route: str, canonical_body: bytes) -> bytes:
-    """Return what tells one request from another under the same key, 32 bytes."""
-    return hashlib.sha256(b"%b %b\n%b" % (method.encode(), route.encode(), canonical_body)).digest()
+def keyed_request(
+    *,
+    account_id: int,
+    header: str | None,
+    method: str,
+    route: str,
+    canonical_body: bytes,
+    request_id: str = "",
+    trace_id: str = "",
+) -> KeyedRequest:
+    """
+    Return the request that an Idempotency-Key header makes out of a call.
+
+    canonical_body: the same bytes for the same JSON value, however it was spelt. What method,
+    route and body hash to tells one request from another under the same key.
+    Raises IdempotencyKeyMissing and IdempotencyKeyInvalid.
+    """
+    subject = b"%b %b\n%b" % (method.encode(), route.encode(), canonical_body)
+    return KeyedRequest(
+        account_id=account_id,
+        key=read_key(header),
+        fingerprint=hashlib.sha256(subject).digest(),
+        request_id=request_id,
+        trace_id=trace_id,
+    )
 
 
 def lock_number(account_id: int, key: str) -> int:

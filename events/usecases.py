@@ -9,26 +9,31 @@ from events import storage
 from events.durable import commit, document, hot_cursor, pipeline
 from events.errors import (
     EventsError,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyMissing,
     IdempotencyKeyReused,
     OutcomeUnknown,
     RequestInProgress,
     StoredRefusal,
     TemporarilyUnavailable,
 )
+from events.models import Event
 from events.rules import (
     KEPT_KINDS,
     Answer,
     KeyedRequest,
     NewEvent,
     Refusal,
-    fingerprint,
-    read_key,
+    keyed_request,
     stored_refusal,
 )
 
 __all__ = [
     "Answer",
+    "Event",
     "EventsError",
+    "IdempotencyKeyInvalid",
+    "IdempotencyKeyMissing",
     "IdempotencyKeyReused",
     "KeyedRequest",
     "NewEvent",
@@ -41,12 +46,12 @@ __all__ = [
     "claim_keys",
     "commit",
     "document",
-    "fingerprint",
     "hot_cursor",
     "is_kept",
     "keep_answers",
+    "keyed_request",
+    "list_events",
     "pipeline",
-    "read_key",
     "record_events",
     "release_keys",
     "repeat_answer",
@@ -76,11 +81,12 @@ def answer_once(request: KeyedRequest, work: Callable[[], Answer], *, now: datet
         with storage.savepoint() as undo:
             try:
                 answer = work()
-            except Exception as refusal:
-                if not is_kept(refusal):
+            except Exception as failure:
+                refusal: Exception = failure
+                if not is_kept(failure):
                     raise
                 undo()
-                keep_answers([(request, refusal)])
+                keep_answers([(request, failure)])
                 return refusal
         keep_answers([(request, answer)])
         return answer
@@ -168,6 +174,14 @@ def repeat_answer(
     if isinstance(told, Answer):
         return told.replayed()
     return StoredRefusal(stored_refusal(told, first))
+
+
+def list_events(
+    aggregate_type: str, aggregate_id: str, *, after_version: int = 0, limit: int
+) -> list[Event]:
+    """Return at most limit of an aggregate's events that come after a version, first to last."""
+    events = storage.list_events(aggregate_type, aggregate_id)
+    return list(events.filter(aggregate_version__gt=after_version)[:limit])
 
 
 def retell(told: Answer | Exception) -> Answer:

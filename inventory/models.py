@@ -4,6 +4,8 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.lookups import LessThanOrEqual
 
+from inventory.rules import available_units
+
 
 class Sku(models.Model):
     """
@@ -99,6 +101,11 @@ class StockLevel(models.Model):
 
     def __str__(self) -> str:
         return f"{self.sku_id}@{self.location_id}"
+
+    @property
+    def available(self) -> int:
+        """The units that an order may take, 0 or more."""
+        return available_units(self)
 
 
 class Movement(models.Model):

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Protocol
 from uuid import UUID
 
 from config.errors import AppError
 
+# /api/v1/stock/availability is an address.
+RESERVED_CODES = frozenset({"availability"})
 SKU_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAIN_LOCATION = "main"
 # 10 million in a currency with cents: 1,000 lines of 1,000,000 units stay below 2**63.
@@ -29,7 +31,7 @@ class SkuNotFound(AppError):
 
 
 class SkuExists(AppError):
-    """Another SKU has this code."""
+    """Another SKU, or an address of the API, has this code."""
 
     code, kind, facts = "sku_exists", "conflict", ("sku",)
 
@@ -126,6 +128,35 @@ class Sku:
 
 
 @dataclass(frozen=True, slots=True)
+class Availability:
+    """What can be ordered of a SKU; available is None for one that is not tracked."""
+
+    is_active: bool
+    available: int | None
+
+
+class Counters(Protocol):
+    """What decides how many units of a level are free."""
+
+    @property
+    def on_hand(self) -> int: ...
+    @property
+    def unavailable(self) -> int: ...
+    @property
+    def safety(self) -> int: ...
+    @property
+    def held(self) -> int: ...
+    @property
+    def allocated(self) -> int: ...
+
+
+def available_units(level: Counters) -> int:
+    """Return the units that an order may take from a level, 0 or more."""
+    free = level.on_hand - level.unavailable - level.safety - level.held - level.allocated
+    return max(0, free)
+
+
+@dataclass(frozen=True, slots=True)
 class Level:
     """
     The units of one SKU at one location, each 0 or more.
@@ -148,7 +179,7 @@ class Level:
     @property
     def available(self) -> int:
         """The units that an order may take, 0 or more."""
-        return max(0, self.on_hand - self.unavailable - self.safety - self.held - self.allocated)
+        return available_units(self)
 
 
 @dataclass(frozen=True, slots=True)

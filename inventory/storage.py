@@ -16,7 +16,7 @@ from django.db.models import QuerySet
 from events.usecases import document, hot_cursor
 from inventory.models import Allocation, Location, Movement, StockLevel
 from inventory.models import Sku as SkuRow
-from inventory.rules import Level, LocationNotFound, Sku, SkuNotFound
+from inventory.rules import Availability, Level, LocationNotFound, Sku, SkuNotFound
 from inventory.rules import Movement as NewMovement
 
 # Codes travel as one text: no code has a comma, and adapting a list costs more than all the rest.
@@ -213,13 +213,27 @@ def list_skus() -> QuerySet[SkuRow]:
     return SkuRow.objects.order_by("code")
 
 
-def list_levels() -> QuerySet[StockLevel]:
-    """Return all levels of tracked SKUs, by SKU code and location."""
-    return (
-        StockLevel.objects.filter(sku__is_tracked=True)
-        .select_related("sku", "location")
-        .order_by("sku__code", "location__code")
+def list_stock() -> QuerySet[SkuRow]:
+    """Return all SKUs by code, each with its levels and their locations."""
+    levels = StockLevel.objects.select_related("location").order_by("location__code")
+    return list_skus().prefetch_related(models.Prefetch("levels", queryset=levels))
+
+
+def read_availability(codes: Iterable[str]) -> dict[str, Availability]:
+    """Return what can be ordered of SKUs now, by code; without a lock, for information."""
+    available = models.F("on_hand") - models.F("unavailable") - models.F("safety")
+    rows = StockLevel.objects.filter(sku__code__in=list(codes)).values_list(
+        "sku__code",
+        "sku__is_active",
+        "sku__is_tracked",
+        available - models.F("held") - models.F("allocated"),
     )
+    found: dict[str, Availability] = {}
+    for code, is_active, is_tracked, units in rows:
+        before = found[code].available if code in found else 0
+        total = (before or 0) + max(0, units) if is_tracked else None
+        found[code] = Availability(is_active=is_active, available=total)
+    return found
 
 
 def list_movements(code: str, *, location: str) -> QuerySet[Movement]:

@@ -8,15 +8,19 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from events.usecases import Answer, KeyedRequest, NewEvent, answer_once, record_events
 from inventory import rules, storage
+from inventory.models import Movement as MovementRow
 from inventory.models import Sku as SkuRow
 from inventory.models import StockLevel
 from inventory.rules import (
     MAIN_LOCATION,
     PRICE_MINOR_MAX,
+    RESERVED_CODES,
     SKU_CODE,
+    Availability,
     Change,
     Demand,
     Level,
@@ -39,6 +43,7 @@ __all__ = [
     "MAIN_LOCATION",
     "PRICE_MINOR_MAX",
     "SKU_CODE",
+    "Availability",
     "Demand",
     "Level",
     "LocationNotFound",
@@ -56,7 +61,13 @@ __all__ = [
     "adjust_stock",
     "allocate",
     "create_sku",
+    "get_sku",
+    "get_stock",
+    "list_movements",
+    "list_skus",
+    "list_stock",
     "lock_stock",
+    "read_availability",
     "receive_stock",
     "release_order",
     "set_stock",
@@ -78,6 +89,8 @@ def create_sku(
 
     price_minor: minor units of currency, 0 … PRICE_MINOR_MAX.
     """
+    if code in RESERVED_CODES:
+        raise SkuExists(code)
     try:
         with transaction.atomic():
             sku = SkuRow.objects.create(
@@ -94,6 +107,55 @@ def create_sku(
             raise SkuExists(code) from failure
         raise
     return sku
+
+
+def get_sku(code: str) -> SkuRow:
+    """Return a SKU; raises SkuNotFound."""
+    return storage.get_sku(code)
+
+
+def list_skus(*, after: str = "", limit: int) -> tuple[list[SkuRow], str | None]:
+    """Return at most limit SKUs whose code comes after another, and the code to go on after."""
+    return _page(storage.list_skus(), after=after, limit=limit)
+
+
+def list_stock(*, after: str = "", limit: int) -> tuple[list[SkuRow], str | None]:
+    """Return a page of SKUs as list_skus does, each with its levels; tracked ones only."""
+    return _page(storage.list_stock().filter(is_tracked=True), after=after, limit=limit)
+
+
+def _page(skus: QuerySet[SkuRow], *, after: str, limit: int) -> tuple[list[SkuRow], str | None]:
+    rows = list(skus.filter(code__gt=after)[: limit + 1])
+    return rows[:limit], rows[limit - 1].code if len(rows) > limit else None
+
+
+def get_stock(code: str) -> SkuRow:
+    """Return a SKU with its levels; raises SkuNotFound."""
+    sku = storage.list_stock().filter(code=code).first()
+    if sku is None:
+        raise SkuNotFound(code)
+    return sku
+
+
+def list_movements(
+    code: str, *, location: str = MAIN_LOCATION, before_version: int | None = None, limit: int
+) -> tuple[list[MovementRow], str | None]:
+    """
+    Return at most limit rows of a SKU's ledger, newest first, and the version to go on before.
+
+    Raises SkuNotFound.
+    """
+    storage.get_sku(code)
+    movements = storage.list_movements(code, location=location)
+    if before_version is not None:
+        movements = movements.filter(level_version__lt=before_version)
+    rows = list(movements[: limit + 1])
+    return rows[:limit], str(rows[limit - 1].level_version) if len(rows) > limit else None
+
+
+def read_availability(codes: Sequence[str]) -> dict[str, Availability]:
+    """Return what can be ordered of SKUs now, by code; unknown codes are not in the answer."""
+    return storage.read_availability(codes)
 
 
 def open_level(sku: SkuRow) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -87,6 +88,20 @@ class OrderDraft:
         for line in self.lines:
             units[line.sku] = units.get(line.sku, 0) + line.quantity
         return units
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """Which orders a list is of; None does not narrow it."""
+
+    status: str | None = None
+    customer: str | None = None
+    reference: str | None = None
+    sku: str | None = None
+    placed_after: datetime | None = None
+    placed_before: datetime | None = None
+    updated_since: datetime | None = None
+    served_version: str | None = None
 
 
 class Priced(Protocol):

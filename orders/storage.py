@@ -6,11 +6,13 @@ from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet
 
 from events.usecases import document, hot_cursor
 from orders.models import Line, Order
-from orders.rules import NewOrder, OrderNotFound
+from orders.rules import NewOrder, OrderFilter, OrderNotFound
+
+EVERY_ORDER = OrderFilter()
 
 NEXT_NUMBERS = "SELECT nextval('orders_number_seq') FROM generate_series(1, %s)"
 
@@ -77,22 +79,30 @@ def _order_row(order: NewOrder) -> dict[str, Any]:
     }
 
 
-def find_order(order_id: UUID, *, account_id: int | None) -> Order | None:
-    """Return an order with its lines; account_id None sees every account's."""
-    return list_orders(account_id=account_id).filter(pk=order_id).first()
-
-
 def get_order(order_id: UUID, *, account_id: int | None) -> Order:
     """Return an order with its lines; raises OrderNotFound, also for another account's order."""
-    order = find_order(order_id, account_id=account_id)
+    order = list_orders(account_id=account_id).filter(pk=order_id).first()
     if order is None:
         raise OrderNotFound
     return order
 
 
-def list_orders(*, account_id: int | None) -> QuerySet[Order]:
+def list_orders(*, account_id: int | None, where: OrderFilter = EVERY_ORDER) -> QuerySet[Order]:
     """Return orders with their lines, newest first; account_id None sees every account's."""
     orders = Order.objects.order_by("-id").prefetch_related(
         Prefetch("lines", queryset=Line.objects.order_by("position"))
     )
-    return orders if account_id is None else orders.filter(account_id=account_id)
+    wanted = {
+        "account_id": account_id,
+        "status": where.status,
+        "customer": where.customer,
+        "reference": where.reference,
+        "placed_at__gt": where.placed_after,
+        "placed_at__lt": where.placed_before,
+        "updated_at__gte": where.updated_since,
+        "served_version": where.served_version,
+    }
+    orders = orders.filter(**{name: value for name, value in wanted.items() if value is not None})
+    if where.sku is not None:
+        orders = orders.filter(Exists(Line.objects.filter(order_id=OuterRef("pk"), sku=where.sku)))
+    return orders

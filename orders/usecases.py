@@ -5,9 +5,8 @@ from datetime import datetime
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import QuerySet
 
-from events.usecases import Answer, KeyedRequest, retell
+from events.usecases import Answer, Event, KeyedRequest, list_events, retell
 from inventory.usecases import Provenance
 from orders import codepaths, storage
 from orders.models import Order
@@ -17,6 +16,7 @@ from orders.rules import (
     InsufficientStock,
     LineDraft,
     OrderDraft,
+    OrderFilter,
     OrderInvalid,
     OrderNotFound,
 )
@@ -26,11 +26,13 @@ __all__ = [
     "InsufficientStock",
     "LineDraft",
     "OrderDraft",
+    "OrderFilter",
     "OrderInvalid",
     "OrderNotFound",
     "Placement",
     "get_order",
     "list_orders",
+    "list_timeline",
     "place_order",
     "place_orders",
 ]
@@ -68,6 +70,30 @@ def get_order(order_id: UUID, *, account_id: int | None) -> Order:
     return storage.get_order(order_id, account_id=account_id)
 
 
-def list_orders(*, account_id: int | None) -> QuerySet[Order]:
-    """Return orders with their lines, newest first. account_id None sees every account's."""
-    return storage.list_orders(account_id=account_id)
+def list_orders(
+    *, account_id: int | None, where: OrderFilter, before_id: UUID | None = None, limit: int
+) -> tuple[list[Order], UUID | None]:
+    """
+    Return at most limit orders with their lines, newest first, and the id to go on before.
+
+    account_id None sees all accounts.
+    """
+    orders = storage.list_orders(account_id=account_id, where=where)
+    if before_id is not None:
+        orders = orders.filter(pk__lt=before_id)
+    rows = list(orders[: limit + 1])
+    return rows[:limit], rows[limit - 1].pk if len(rows) > limit else None
+
+
+def list_timeline(
+    order_id: UUID, *, account_id: int | None, after_version: int = 0, limit: int
+) -> tuple[list[Event], int | None]:
+    """
+    Return at most limit of an order's events, first to last, and the version to go on after.
+
+    Raises OrderNotFound.
+    """
+    storage.get_order(order_id, account_id=account_id)
+    events = list_events("order", str(order_id), after_version=after_version, limit=limit + 1)
+    is_more = len(events) > limit
+    return events[:limit], events[limit - 1].aggregate_version if is_more else None

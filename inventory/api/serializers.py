@@ -1,0 +1,273 @@
+"""What inventory reads and writes over HTTP."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from inventory.models import Movement, Sku, StockLevel
+from inventory.rules import PRICE_MINOR_MAX, REASONS, UNITS_MAX
+
+SkuCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["22196"])]
+LocationCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$", examples=["main"])]
+PriceMinor = Annotated[int, Field(ge=0, le=PRICE_MINOR_MAX, examples=[250])]
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["EUR"])]
+Name = Annotated[str, Field(min_length=1, max_length=255)]
+Units = Annotated[int, Field(ge=0, le=UNITS_MAX)]
+Reason = Annotated[str, Field(pattern=f"^({'|'.join(REASONS)})$", examples=["damage"])]
+
+AVAILABILITY_SKUS_MAX = 500
+
+
+class Body(BaseModel):
+    """A JSON object of which every member is known and has its own type."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class SkuIn(Body):
+    """A new SKU. price_minor: minor units of currency."""
+
+    code: SkuCode
+    name: Name
+    price_minor: PriceMinor
+    currency: Currency
+    is_active: bool = True
+    is_tracked: bool = True
+
+
+class SkuChange(Body):
+    """The members of a SKU that change; the rest stays."""
+
+    name: Name | None = None
+    price_minor: PriceMinor | None = None
+    currency: Currency | None = None
+    is_active: bool | None = None
+    is_tracked: bool | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "SkuChange":
+        if not self.model_fields_set:
+            raise ValueError("name at least one member to change")
+        if any(getattr(self, name) is None for name in self.model_fields_set):
+            raise ValueError("no member of a SKU can be null")
+        return self
+
+
+class ReceiptIn(Body):
+    """Units that came in."""
+
+    quantity: Annotated[int, Field(ge=1, le=UNITS_MAX, examples=[100])]
+    location: LocationCode = "main"
+    reference: Annotated[str, Field(max_length=128)] = ""
+
+
+class AdjustmentIn(Body):
+    """A correction: by delta, or to on_hand if the books still say expected_on_hand."""
+
+    delta: Annotated[int, Field(ge=-UNITS_MAX, le=UNITS_MAX)] | None = None
+    on_hand: Units | None = None
+    expected_on_hand: Units | None = None
+    reason: Reason
+    location: LocationCode = "main"
+
+    @model_validator(mode="after")
+    def _is_one_of_two(self) -> "AdjustmentIn":
+        is_set = self.on_hand is not None and self.expected_on_hand is not None
+        is_half_set = (self.on_hand is None) != (self.expected_on_hand is None)
+        if is_half_set or is_set == (self.delta is not None):
+            raise ValueError("write either delta, or on_hand and expected_on_hand")
+        if self.delta == 0:
+            raise ValueError("a delta of 0 corrects nothing")
+        return self
+
+
+class AvailabilityIn(Body):
+    """The SKUs to ask for, by code."""
+
+    skus: Annotated[list[SkuCode], Field(min_length=1, max_length=AVAILABILITY_SKUS_MAX)]
+
+
+class PageQuery(BaseModel):
+    """Which page of a list: limit entries after cursor, which is the last answer's next_cursor."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+    cursor: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")] | None = None
+
+
+class MovementQuery(PageQuery):
+    """Which page of a ledger."""
+
+    cursor: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
+    location: LocationCode = "main"
+
+
+class SkuOut(BaseModel):
+    """A SKU as it is sold now."""
+
+    code: str
+    name: str
+    price_minor: int
+    currency: str
+    is_active: bool
+    is_tracked: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+class LevelOut(BaseModel):
+    """The units of one SKU at one location; version counts its movements."""
+
+    location: str
+    on_hand: int
+    unavailable: int
+    safety: int
+    held: int
+    allocated: int
+    incoming: int
+    available: int
+    shortfall: int
+    version: int
+
+
+class StockOut(BaseModel):
+    """The units of one SKU over all locations, and at each. available: what can be ordered now."""
+
+    sku: str
+    is_tracked: bool
+    on_hand: int
+    unavailable: int
+    safety: int
+    held: int
+    allocated: int
+    incoming: int
+    available: int
+    shortfall: int
+    locations: list[LevelOut]
+    as_of: datetime
+
+
+class AvailabilityOut(BaseModel):
+    """What can be ordered of one SKU now; available is null for a SKU that is not tracked."""
+
+    sku: str
+    is_known: bool
+    is_active: bool
+    available: int | None
+
+
+class AvailabilityListOut(BaseModel):
+    """The SKUs asked for, in their order."""
+
+    data: list[AvailabilityOut]
+    as_of: datetime
+
+
+class MovementDone(BaseModel):
+    """A movement that was made, and the level after it."""
+
+    sku: str
+    location: str
+    kind: str
+    on_hand_change: int
+    on_hand: int
+    available: int
+    shortfall: int
+    reason: str
+    reference: str
+    version: int
+
+
+class MovementOut(BaseModel):
+    """One row of the ledger: what changed, the balances after it, why and by whom."""
+
+    location: str
+    version: int
+    kind: str
+    on_hand_change: int
+    unavailable_change: int
+    held_change: int
+    allocated_change: int
+    incoming_change: int
+    shortfall_change: int
+    on_hand_after: int
+    unavailable_after: int
+    held_after: int
+    allocated_after: int
+    incoming_after: int
+    shortfall_after: int
+    reason: str
+    reference: str
+    order_id: str | None
+    actor: str
+    source: str
+    served_version: str
+    trace_id: str
+    created_at: datetime
+
+
+class SkuPage(BaseModel):
+    """SKUs by code."""
+
+    data: list[SkuOut]
+    next_cursor: str | None
+
+
+class StockPage(BaseModel):
+    """Stock by SKU code."""
+
+    data: list[StockOut]
+    next_cursor: str | None
+
+
+class MovementPage(BaseModel):
+    """A ledger, newest first."""
+
+    data: list[MovementOut]
+    next_cursor: str | None
+
+
+COUNTERS = ("on_hand", "unavailable", "safety", "held", "allocated", "incoming", "shortfall")
+
+
+def sku_document(sku: Sku) -> dict[str, Any]:
+    """Return a SKU as SkuOut describes it."""
+    names = ("code", "name", "price_minor", "currency", "is_active", "is_tracked")
+    return {name: getattr(sku, name) for name in (*names, "created_at", "updated_at")}
+
+
+def stock_document(sku: Sku, levels: Iterable[StockLevel], *, now: datetime) -> dict[str, Any]:
+    """Return a SKU's stock as StockOut describes it; levels come with their location."""
+    locations = [
+        {
+            "location": level.location.code,
+            **{name: getattr(level, name) for name in COUNTERS},
+            "available": level.available,
+            "version": level.version,
+        }
+        for level in levels
+    ]
+    totals = {name: sum(level[name] for level in locations) for name in (*COUNTERS, "available")}
+    return {
+        "sku": sku.code,
+        "is_tracked": sku.is_tracked,
+        **totals,
+        "locations": locations,
+        "as_of": now.astimezone(UTC),
+    }
+
+
+def movement_document(movement: Movement) -> dict[str, Any]:
+    """Return a row of the ledger as MovementOut describes it; its level has its location."""
+    special = {
+        "location": movement.level.location.code,
+        "version": movement.level_version,
+        "order_id": str(movement.order_id) if movement.order_id else None,
+    }
+    return {
+        name: special[name] if name in special else getattr(movement, name)
+        for name in MovementOut.model_fields
+    }

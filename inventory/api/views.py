@@ -1,0 +1,181 @@
+"""SKUs and stock over HTTP."""
+
+from typing import Any, cast
+
+import orjson
+from django.http import HttpResponse
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from events.usecases import Answer, KeyedRequest, keyed_request
+from inventory import usecases
+from inventory.api.serializers import (
+    AdjustmentIn,
+    AvailabilityIn,
+    MovementQuery,
+    PageQuery,
+    ReceiptIn,
+    SkuChange,
+    SkuIn,
+    movement_document,
+    sku_document,
+    stock_document,
+)
+from inventory.usecases import Provenance
+
+
+class SkuViewSet(ViewSet):
+    """What is sold."""
+
+    scopes = {
+        "list": "stock:read",
+        "retrieve": "stock:read",
+        "create": "stock:write",
+        "partial_update": "stock:write",
+    }
+
+    def list(self, request: Request) -> Response:
+        """Return SKUs by code."""
+        query = PageQuery.model_validate(request.query_params.dict())
+        skus, next_cursor = usecases.list_skus(after=query.cursor or "", limit=query.limit)
+        return Response({"data": [sku_document(sku) for sku in skus], "next_cursor": next_cursor})
+
+    def create(self, request: Request) -> Response:
+        """Add a SKU, with no stock."""
+        body = SkuIn.model_validate(request.data)
+        sku = usecases.create_sku(**body.model_dump())
+        return Response(
+            sku_document(sku), status=201, headers={"Location": f"/api/v1/skus/{sku.code}"}
+        )
+
+    def retrieve(self, request: Request, code: str) -> Response:
+        """Return one SKU."""
+        return Response(sku_document(usecases.get_sku(code)))
+
+    def partial_update(self, request: Request, code: str) -> Response:
+        """Change some members of a SKU. Orders placed before keep their prices."""
+        body = SkuChange.model_validate(request.data)
+        return Response(
+            sku_document(usecases.update_sku(code, **body.model_dump(exclude_unset=True)))
+        )
+
+
+class StockViewSet(ViewSet):
+    """What is there, and every movement that made it so."""
+
+    scopes = {
+        "list": "stock:read",
+        "retrieve": "stock:read",
+        "movements": "stock:read",
+        "availability": "stock:read",
+        "receive": "stock:write",
+        "adjust": "stock:write",
+    }
+
+    def list(self, request: Request) -> Response:
+        """Return the stock of tracked SKUs, by code."""
+        query = PageQuery.model_validate(request.query_params.dict())
+        now = timezone.now()
+        skus, next_cursor = usecases.list_stock(after=query.cursor or "", limit=query.limit)
+        data = [stock_document(sku, sku.levels.all(), now=now) for sku in skus]
+        return Response({"data": data, "next_cursor": next_cursor})
+
+    def retrieve(self, request: Request, code: str) -> Response:
+        """Return one SKU's stock."""
+        sku = usecases.get_stock(code)
+        return Response(stock_document(sku, sku.levels.all(), now=timezone.now()))
+
+    def movements(self, request: Request, code: str) -> Response:
+        """Return one SKU's ledger at one location, newest first."""
+        query = MovementQuery.model_validate(request.query_params.dict())
+        rows, next_cursor = usecases.list_movements(
+            code,
+            location=query.location,
+            before_version=int(query.cursor) if query.cursor else None,
+            limit=query.limit,
+        )
+        data = [movement_document(row) for row in rows]
+        return Response({"data": data, "next_cursor": next_cursor})
+
+    def availability(self, request: Request) -> Response:
+        """Return what can be ordered now of many SKUs, in the order asked for."""
+        body = AvailabilityIn.model_validate(request.data)
+        found = usecases.read_availability(body.skus)
+        data = [
+            {"sku": code, "is_known": False, "is_active": False, "available": 0}
+            if code not in found
+            else {
+                "sku": code,
+                "is_known": True,
+                "is_active": found[code].is_active,
+                "available": found[code].available,
+            }
+            for code in body.skus
+        ]
+        return Response({"data": data, "as_of": timezone.now()})
+
+    def receive(self, request: Request, code: str) -> HttpResponse:
+        """Add units that came in."""
+        body = ReceiptIn.model_validate(request.data)
+        answer = usecases.receive_stock(
+            request=_keyed(request),
+            sku=code,
+            quantity=body.quantity,
+            location=body.location,
+            reference=body.reference,
+            provenance=_provenance(request),
+            now=timezone.now(),
+        )
+        return _told(answer)
+
+    def adjust(self, request: Request, code: str) -> HttpResponse:
+        """Correct the units on hand, by a delta or to a number."""
+        body = AdjustmentIn.model_validate(request.data)
+        correction: dict[str, Any] = {
+            "request": _keyed(request),
+            "sku": code,
+            "reason": body.reason,
+            "location": body.location,
+            "provenance": _provenance(request),
+            "now": timezone.now(),
+        }
+        if body.delta is not None:
+            return _told(usecases.adjust_stock(delta=body.delta, **correction))
+        return _told(
+            usecases.set_stock(
+                on_hand=body.on_hand or 0,
+                expected_on_hand=body.expected_on_hand or 0,
+                **correction,
+            )
+        )
+
+
+def _keyed(request: Request) -> KeyedRequest:
+    return keyed_request(
+        account_id=cast(int, request.user.pk),
+        header=request.headers.get("Idempotency-Key"),
+        method=str(request.method),
+        route=request.path,
+        canonical_body=orjson.dumps(request.data, option=orjson.OPT_SORT_KEYS),
+        request_id=getattr(request, "request_id", ""),
+        trace_id=getattr(request, "trace_id", ""),
+    )
+
+
+def _provenance(request: Request) -> Provenance:
+    return Provenance(
+        actor=request.user.get_username(),
+        source="api",
+        trace_id=getattr(request, "trace_id", ""),
+    )
+
+
+def _told(answer: Answer) -> HttpResponse:
+    return HttpResponse(
+        answer.body,
+        status=answer.status,
+        headers=answer.headers(),
+        content_type="application/json",
+    )

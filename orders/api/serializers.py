@@ -1,0 +1,240 @@
+"""What orders reads and writes over HTTP."""
+
+import base64
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from orders.models import Order
+from orders.rules import (
+    BULK_ORDERS_MAX,
+    CHARGE_MINOR_MAX,
+    LINES_MAX,
+    QUANTITY_MAX,
+    Charge,
+    LineDraft,
+    OrderDraft,
+)
+
+METADATA_BYTES_MAX = 16 * 1024
+INT_MAX = 2**63 - 1
+
+
+def _small_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    try:
+        size = len(orjson.dumps(metadata))
+    except TypeError as failure:
+        raise ValueError(f"every whole number is at most {INT_MAX}") from failure
+    if size > METADATA_BYTES_MAX:
+        raise ValueError(f"at most {METADATA_BYTES_MAX} bytes of JSON")
+    return metadata
+
+
+SkuCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["22196"])]
+Text = Annotated[str, Field(min_length=1, max_length=128)]
+Metadata = Annotated[dict[str, Any], AfterValidator(_small_metadata)]
+
+
+class Body(BaseModel):
+    """A JSON object of which every member is known and has its own type."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class LineIn(Body):
+    """One line. The price is the SKU's own at the moment the order is placed."""
+
+    sku: SkuCode
+    quantity: Annotated[int, Field(ge=1, le=QUANTITY_MAX, examples=[3])]
+
+
+class ChargeIn(Body):
+    """Postage, tax or discount. amount_minor: negative for a discount."""
+
+    code: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["postage"])]
+    name: Text
+    amount_minor: Annotated[int, Field(ge=-CHARGE_MINOR_MAX, le=CHARGE_MINOR_MAX)]
+
+
+class ShipTo(Body):
+    """Where an order goes. country: ISO 3166-1 alpha-2."""
+
+    name: Text
+    lines: Annotated[list[Text], Field(min_length=1, max_length=5)]
+    city: Text
+    postal_code: Annotated[str, Field(max_length=32)] = ""
+    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$", examples=["GB"])]
+
+
+class OrderIn(Body):
+    """An order to place. Two lines of one SKU are legal and count as their sum."""
+
+    customer: Annotated[str, Field(min_length=1, max_length=128, examples=["c-17"])]
+    reference: Text | None = None
+    lines: Annotated[list[LineIn], Field(min_length=1, max_length=LINES_MAX)]
+    charges: Annotated[list[ChargeIn], Field(max_length=50)] = []
+    ship_to: ShipTo | None = None
+    metadata: Metadata | None = None
+
+    def draft(self) -> OrderDraft:
+        """Return the order as the use case takes it."""
+        return OrderDraft(
+            customer=self.customer,
+            lines=tuple(LineDraft(line.sku, line.quantity) for line in self.lines),
+            reference=self.reference or "",
+            charges=tuple(Charge(c.code, c.name, c.amount_minor) for c in self.charges),
+            ship_to=None if self.ship_to is None else self.ship_to.model_dump(),
+            metadata=self.metadata,
+        )
+
+
+class BulkOrderIn(OrderIn):
+    """One order of a bulk, with the key that a request of its own would have had."""
+
+    idempotency_key: Annotated[str, Field(min_length=1, max_length=257)]
+
+
+class BulkIn(Body):
+    """
+    Orders to place, each for itself.
+
+    The orders are looked at one by one, so that one that is wrong harms no other.
+    """
+
+    orders: Annotated[list[Any], Field(min_length=1, max_length=BULK_ORDERS_MAX)]
+
+
+class BulkSchema(Body):
+    """Orders to place, each for itself: as the schema tells it."""
+
+    orders: Annotated[list[BulkOrderIn], Field(min_length=1, max_length=BULK_ORDERS_MAX)]
+
+
+def _is_cursor(cursor: str) -> str:
+    try:
+        id_of_cursor(cursor)
+    except ValueError as failure:
+        raise ValueError("not a cursor of this list") from failure
+    return cursor
+
+
+class OrderQuery(BaseModel):
+    """Which page of the orders, newest first: limit entries after the last answer's next_cursor."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 50
+    cursor: Annotated[str, AfterValidator(_is_cursor)] | None = None
+    status: Order.Status | None = None
+    customer: Text | None = None
+    reference: Text | None = None
+    sku: SkuCode | None = None
+    placed_after: AwareDatetime | None = None
+    placed_before: AwareDatetime | None = None
+    updated_since: AwareDatetime | None = None
+    served_version: Annotated[str, Field(min_length=1, max_length=32)] | None = None
+
+
+class EventQuery(BaseModel):
+    """Which page of a timeline, first to last."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    limit: Annotated[int, Field(ge=1, le=100)] = 100
+    cursor: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
+
+
+class LineOut(BaseModel):
+    """One line as it was sent, with the price it was placed at."""
+
+    sku: str
+    quantity: int
+    unit_price_minor: int
+    total_minor: int
+
+
+class ChargeOut(BaseModel):
+    """Postage, tax or discount."""
+
+    code: str
+    name: str
+    amount_minor: int
+
+
+class OrderOut(BaseModel):
+    """
+    An order. Amounts are minor units of currency; total_minor is the subtotal plus the charges.
+
+    served_version: the version of the placing code that took it. version: the ETag.
+    """
+
+    id: UUID
+    number: int
+    status: str
+    payment_status: str
+    fulfillment_status: str
+    customer: str
+    reference: str | None
+    currency: str
+    subtotal_minor: int
+    charges: list[ChargeOut]
+    total_minor: int
+    ship_to: ShipTo | None
+    metadata: dict[str, Any] | None
+    lines: list[LineOut]
+    served_version: str
+    placed_at: datetime
+    updated_at: datetime
+    version: int
+
+
+class OrderPage(BaseModel):
+    """Orders, newest first."""
+
+    data: list[OrderOut]
+    next_cursor: str | None
+
+
+class EventOut(BaseModel):
+    """Something that happened to an order; version is the order's after it."""
+
+    id: UUID
+    type: str
+    version: int
+    data: dict[str, Any]
+    occurred_at: datetime
+
+
+class EventPage(BaseModel):
+    """An order's timeline, first to last."""
+
+    data: list[EventOut]
+    next_cursor: str | None
+
+
+class BulkResult(BaseModel):
+    """What one order of a bulk would have been answered by itself."""
+
+    idempotency_key: str | None
+    status: int
+    is_replayed: bool
+    body: dict[str, Any]
+
+
+class BulkOut(BaseModel):
+    """One result for each order, in order."""
+
+    data: list[BulkResult]
+
+
+def cursor_of(order_id: UUID) -> str:
+    """Return the cursor that goes on after an order."""
+    return base64.urlsafe_b64encode(order_id.bytes).rstrip(b"=").decode()
+
+
+def id_of_cursor(cursor: str) -> UUID:
+    """Return the order that a cursor goes on after; raises ValueError for anything else."""
+    return UUID(bytes=base64.urlsafe_b64decode(cursor.encode("ascii") + b"=="))

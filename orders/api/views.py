@@ -1,0 +1,173 @@
+"""Orders over HTTP."""
+
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+from django.http import HttpResponse
+from django.utils import timezone
+from pydantic import ValidationError
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import ViewSet
+
+from events.usecases import Answer, EventsError, KeyedRequest, keyed_request
+from inventory.usecases import Provenance
+from orders import usecases
+from orders.api.serializers import (
+    BulkIn,
+    BulkOrderIn,
+    EventQuery,
+    OrderIn,
+    OrderQuery,
+    cursor_of,
+    id_of_cursor,
+)
+from orders.documents import etag, instant, stored_document
+from orders.usecases import OrderFilter, Placement
+
+# One order of a bulk has the fingerprint of the request it would have been by itself.
+PLACE_ROUTE = "/api/v1/orders"
+
+
+class OrderViewSet(ViewSet):
+    """Orders of the calling account."""
+
+    scopes = {
+        "create": "orders:write",
+        "bulk": "orders:write",
+        "list": "orders:read",
+        "retrieve": "orders:read",
+        "events": "orders:read",
+    }
+
+    def create(self, request: Request) -> HttpResponse:
+        """Take an order, or say precisely why not."""
+        order = OrderIn.model_validate(request.data)
+        key = request.headers.get("Idempotency-Key")
+        answer = usecases.place_order(
+            order.draft(),
+            request=_keyed(request, key, request.data),
+            provenance=_provenance(request),
+            now=timezone.now(),
+        )
+        return HttpResponse(
+            answer.body,
+            status=answer.status,
+            headers=answer.headers(),
+            content_type="application/json",
+        )
+
+    def bulk(self, request: Request) -> HttpResponse:
+        """Take many orders, each with a key of its own; one that is refused harms no other."""
+        items = BulkIn.model_validate(request.data).orders
+        read = [_read_item(request, item) for item in items]
+        told = iter(usecases.place_orders([p for p in read if isinstance(p, Placement)]))
+        outcomes = [next(told) if isinstance(p, Placement) else p for p in read]
+        results = [
+            self._result(item, outcome) for item, outcome in zip(items, outcomes, strict=True)
+        ]
+        return HttpResponse(orjson.dumps({"data": results}), content_type="application/json")
+
+    def _result(self, item: Any, told: Answer | Exception) -> dict[str, Any]:
+        """Return what one order of a bulk is told: its answer, or its problem document."""
+        key = item.get("idempotency_key") if isinstance(item, dict) else None
+        result = {"idempotency_key": key if isinstance(key, str) else None}
+        if isinstance(told, Answer):
+            body = orjson.Fragment(told.body)
+            return result | {
+                "status": told.status,
+                "is_replayed": told.is_replayed,
+                "body": body,
+            }
+        problem = self.get_exception_handler()(told, self.get_exception_handler_context())
+        return result | {
+            "status": problem.status_code,
+            "is_replayed": "Idempotent-Replayed" in problem.headers,
+            "body": orjson.Fragment(problem.content),
+        }
+
+    def list(self, request: Request) -> Response:
+        """Return orders, newest first."""
+        query = OrderQuery.model_validate(request.query_params.dict())
+        wanted = query.model_dump(exclude={"limit", "cursor"}, exclude_none=True)
+        orders, next_id = usecases.list_orders(
+            account_id=_account_seen(request),
+            where=OrderFilter(**wanted),
+            before_id=id_of_cursor(query.cursor) if query.cursor else None,
+            limit=query.limit,
+        )
+        return Response(
+            {
+                "data": [stored_document(order) for order in orders],
+                "next_cursor": None if next_id is None else cursor_of(next_id),
+            }
+        )
+
+    def retrieve(self, request: Request, order_id: UUID) -> Response:
+        """Return one order."""
+        order = usecases.get_order(order_id, account_id=_account_seen(request))
+        return Response(stored_document(order), headers={"ETag": etag(order.version)})
+
+    def events(self, request: Request, order_id: UUID) -> Response:
+        """Return an order's timeline, first to last."""
+        query = EventQuery.model_validate(request.query_params.dict())
+        events, next_version = usecases.list_timeline(
+            order_id,
+            account_id=_account_seen(request),
+            after_version=int(query.cursor or 0),
+            limit=query.limit,
+        )
+        data = [
+            {
+                "id": str(event.pk),
+                "type": event.type,
+                "version": event.aggregate_version,
+                "data": event.data,
+                "occurred_at": instant(event.occurred_at),
+            }
+            for event in events
+        ]
+        return Response(
+            {"data": data, "next_cursor": None if next_version is None else str(next_version)}
+        )
+
+
+def _read_item(request: Request, item: Any) -> Placement | Exception:
+    try:
+        order = BulkOrderIn.model_validate(item)
+        body = {name: value for name, value in item.items() if name != "idempotency_key"}
+        return Placement(
+            order.draft(),
+            _keyed(request, order.idempotency_key, body),
+            _provenance(request),
+            timezone.now(),
+        )
+    except (ValidationError, EventsError) as refusal:
+        return refusal
+
+
+def _keyed(request: Request, key: str | None, body: Any) -> KeyedRequest:
+    return keyed_request(
+        account_id=cast(int, request.user.pk),
+        header=key,
+        method="POST",
+        route=PLACE_ROUTE,
+        canonical_body=orjson.dumps(body, option=orjson.OPT_SORT_KEYS),
+        request_id=getattr(request, "request_id", ""),
+        trace_id=getattr(request, "trace_id", ""),
+    )
+
+
+def _provenance(request: Request) -> Provenance:
+    return Provenance(
+        actor=request.user.get_username(),
+        source="api",
+        trace_id=getattr(request, "trace_id", ""),
+    )
+
+
+def _account_seen(request: Request) -> int | None:
+    """Return whose orders the caller sees: its own, or everybody's."""
+    sees_all = cast(Any, request.auth).has("orders:all")
+    return None if sees_all else cast(int, request.user.pk)

@@ -1,0 +1,113 @@
+"""What tests stand on: accounts, stock and orders, made through the doors."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from itertools import count
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import User
+from django.utils import timezone
+
+from accounts.usecases import issue_key
+from events.usecases import Answer, KeyedRequest, keyed_request
+from inventory import usecases as inventory
+from inventory.models import Allocation, Movement, Sku, StockLevel
+from inventory.usecases import Provenance
+from orders.usecases import LineDraft, OrderDraft, Placement, place_order
+
+NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
+TESTER = Provenance(actor="tester", source="test")
+
+_serial = count(1)
+
+
+def given_account(name: str = "shop") -> User:
+    """Return the account called name, made when it is not there."""
+    return get_user_model().objects.get_or_create(username=name)[0]
+
+
+def given_sku(code: str = "CUP", *, price_minor: int = 250, currency: str = "EUR", **more) -> Sku:
+    """Add a SKU with no stock."""
+    return inventory.create_sku(
+        code=code, name=code.title(), price_minor=price_minor, currency=currency, **more
+    )
+
+
+def given_stock(code: str = "CUP", *, on_hand: int, **sku) -> Sku:
+    """Add a SKU and receive its stock."""
+    added = given_sku(code, **sku)
+    if on_hand:
+        inventory.receive_stock(
+            request=a_request(), sku=code, quantity=on_hand, provenance=TESTER, now=NOON
+        )
+    return added
+
+
+def a_request(key: str | None = None, *, account_id: int = 0, body: bytes = b"") -> KeyedRequest:
+    """Return a keyed request; every call without a key is a new one."""
+    return keyed_request(
+        account_id=account_id,
+        header=key or f"test-{next(_serial)}",
+        method="POST",
+        route="/test",
+        canonical_body=body,
+    )
+
+
+def a_draft(units: Mapping[str, int] | None = None, **more) -> OrderDraft:
+    """Return an order for units by SKU, of one CUP unless told otherwise."""
+    lines = tuple(LineDraft(sku, quantity) for sku, quantity in (units or {"CUP": 1}).items())
+    return OrderDraft(**({"customer": "c-17", "lines": lines} | more))
+
+
+def a_placement(
+    units: Mapping[str, int] | None = None, *, account: User, key: str | None = None, **more
+) -> Placement:
+    """Return an order to place; its key has the fingerprint of its draft."""
+    draft = a_draft(units, **more)
+    request = a_request(key, account_id=account.pk, body=repr(draft).encode())
+    return Placement(draft, request, TESTER, NOON)
+
+
+def place(
+    units: Mapping[str, int] | None = None, *, account: User, key: str | None = None, **more
+) -> Answer:
+    """Place an order."""
+    placement = a_placement(units, account=account, key=key, **more)
+    return place_order(
+        placement.draft, request=placement.request, provenance=TESTER, now=placement.now
+    )
+
+
+def level_of(code: str) -> StockLevel:
+    """Return a SKU's level at the main location, as the database has it now."""
+    return StockLevel.objects.get(sku__code=code, location__code="main")
+
+
+def what_moved() -> dict[str, object]:
+    """
+    Return all that a refusal must leave as it is: counters, ledger, orders, events and keys.
+
+    Two calls that return equal values prove that nothing moved in between.
+    """
+    from events.models import Event, IdempotencyKey
+    from orders.models import Line, Order
+
+    return {
+        "levels": sorted(StockLevel.objects.values_list()),
+        "movements": Movement.objects.count(),
+        "allocations": sorted(Allocation.objects.values_list()),
+        "orders": Order.objects.count(),
+        "lines": Line.objects.count(),
+        "events": Event.objects.count(),
+        "answered_keys": IdempotencyKey.objects.count(),
+    }
+
+
+def given_api_key(account: User | None = None, *scopes: str) -> str:
+    """Return the text of a new API key, with every scope but orders:all unless told otherwise."""
+    every = ("orders:read", "orders:write", "stock:read", "stock:write", "events:read")
+    issued = issue_key(
+        user=account or given_account(), name="test", scopes=scopes or every, now=timezone.now()
+    )
+    return issued.text

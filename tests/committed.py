@@ -1,0 +1,25 @@
+"""For tests that need real commits: they clean up after themselves, the ledger included."""
+
+from django.db import connection
+from django.test import TransactionTestCase
+
+# What tests fill. What migrations put in (the main location, the roles) stays.
+FILLED_TABLES = (
+    "events_event, events_idempotencykey, inventory_allocation, inventory_movement, "
+    "inventory_stocklevel, inventory_sku, orders_line, orders_order, auth_user"
+)
+
+
+class CommittedTestCase(TransactionTestCase):
+    """
+    A test whose transactions are real.
+
+    Django's own empties every table by TRUNCATE, which the ledger refuses, and takes the rows of
+    migrations with it.
+    """
+
+    def _fixture_teardown(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER TABLE inventory_movement DISABLE TRIGGER USER")
+            cursor.execute(f"TRUNCATE {FILLED_TABLES} CASCADE")
+            cursor.execute("ALTER TABLE inventory_movement ENABLE TRIGGER USER")
