@@ -1,5 +1,6 @@
 """Every refusal as one shape, application/problem+json (RFC 9457), and the one table to HTTP."""
 
+import json
 import logging
 import math
 import random
@@ -244,7 +245,12 @@ def _members(request: HttpRequest, refusal: Any, status: int) -> dict[str, Any]:
 
 
 def _dump(members: dict[str, Any]) -> bytes:
-    return orjson.dumps(members, default=str, option=orjson.OPT_UTC_Z)
+    try:
+        return orjson.dumps(members, default=str, option=orjson.OPT_UTC_Z)
+    except TypeError:
+        # A fact that repeats what the caller sent may hold what orjson does not write: 10^30, or
+        # half of a surrogate pair. A refusal is told all the same.
+        return json.dumps(members, default=str, skipkeys=True).encode()
 
 
 def _came_before_verb(failure: BaseException) -> bool:

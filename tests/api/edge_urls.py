@@ -31,6 +31,21 @@ class Liftable(Exception):
     status = "a fact that must not hide the status"
 
 
+class ToldAgain(AppError):
+    """A refusal that was kept when it was first told."""
+
+    code, kind = "insufficient_stock", "conflict"
+    request_id, trace_id = "the-first", "0" * 31 + "1"
+    headers = {"Idempotent-Replayed": "true"}
+
+
+class Unwritable(AppError):
+    """A refusal that repeats what no JSON of orjson can hold."""
+
+    code, kind, facts = "too_odd", "invalid", ("quantity", "sku")
+    quantity, sku = 10**30, "\ud800"
+
+
 class NarrowSerializer(serializers.Serializer):
     quantity = serializers.IntegerField()
 
@@ -57,6 +72,8 @@ FAILURES = {
     "bug": lambda: RuntimeError(SECRET),
     "integrity": from_postgres(IntegrityError, postgres.UniqueViolation),
     "liftable": lambda: Liftable("paused"),
+    "unwritable": lambda: Unwritable("\udfff"),
+    "told-again": lambda: ToldAgain("CUP: wanted 3"),
     "django-404": lambda: Http404(SECRET),
     "django-403": lambda: PermissionDenied(SECRET),
     "django-400": lambda: BadRequest(SECRET),

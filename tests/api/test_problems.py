@@ -77,6 +77,19 @@ class RefusalTests(ProblemTestCase):
         assert problem["errors"] == [{"pointer": "/plan", "code": "paused"}]
         assert response.headers["Retry-After"] == "7"
 
+    def test_a_refusal_told_again_is_the_same_document(self):
+        answers = [self.client.put("/api/v1/fail/told-again") for _ in range(2)]
+
+        assert answers[0].content == answers[1].content
+        assert answers[0].json()["request_id"] == "the-first"
+        assert answers[0].headers["Idempotent-Replayed"] == "true"
+        assert answers[0].headers["X-Request-Id"] != answers[1].headers["X-Request-Id"]
+
+    def test_a_fact_that_is_hard_to_write_is_told_all_the_same(self):
+        problem = self.problem(self.client.get("/api/v1/fail/unwritable"), 422, "too_odd")
+
+        assert (problem["quantity"], problem["sku"]) == (10**30, "\ud800")
+
     def test_busy_and_limited_callers_hear_when_to_come_back(self):
         for kind in ("too_many", "unavailable"):
             response = self.client.get(f"/api/v1/refuse/{kind}")
