@@ -11,28 +11,31 @@ from config.problems import STATUS_BY_KIND, is_refusal, problem_response, title_
 MAX_AGE_S = 3600
 
 
-def list_refusals() -> dict[str, type[Exception]]:
+def list_refusals() -> dict[str, list[type[Exception]]]:
     """
-    Return each refusal that this program can answer, by code.
+    Return each refusal that this program can answer, by code; apps may share a code.
 
     Found among the exceptions that are loaded: whoever can raise one has imported it, and
     config.urls imports every view.
     """
-    return {refusal.code: refusal for refusal in _refusals_below(Exception)}  # type: ignore[attr-defined]
+    refusals: dict[str, list[type[Exception]]] = {}
+    for refusal in _refusals_below(Exception):
+        refusals.setdefault(refusal.code, []).append(refusal)  # type: ignore[attr-defined]
+    return refusals
 
 
 def errors_index(request: HttpRequest) -> HttpResponse:
     """List every code."""
     refusals = list_refusals()
-    return _cached({"data": [_entry(refusals[code]) for code in sorted(refusals)]})
+    return _cached({"data": [_entry(refusals[code][0]) for code in sorted(refusals)]})
 
 
 def error_page(request: HttpRequest, code: str) -> HttpResponse:
     """Tell what one code means."""
-    refusal = list_refusals().get(code)
-    if refusal is None:
+    refusals = list_refusals().get(code)
+    if refusals is None:
         return problem_response(request, NotFound(f"There is no error {code[:64]}"))
-    return _cached(_entry(refusal))
+    return _cached(_entry(refusals[0]))
 
 
 def _refusals_below(parent: type[Exception]) -> Iterator[type[Exception]]:

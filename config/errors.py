@@ -16,8 +16,8 @@ class AppError(Exception):
     headers: what HTTP wants to say besides the body.
     """
 
-    code: ClassVar[str] = "internal_error"
-    kind: ClassVar[str] = "internal"
+    code: ClassVar[str]
+    kind: ClassVar[str]
     facts: ClassVar[tuple[str, ...]] = ()
 
     retryable: bool = False
