@@ -50,16 +50,6 @@ class SkuUntracked(AppError):
         self.sku = sku
 
 
-class SkuHasStock(AppError):
-    """The SKU has units on hand or promised, so its stock cannot stop being tracked."""
-
-    code, kind, facts = "sku_has_stock", "conflict", ("sku",)
-
-    def __init__(self, sku: str) -> None:
-        super().__init__(f"SKU {sku} has stock: it stays tracked until that is gone.")
-        self.sku = sku
-
-
 class LocationNotFound(AppError):
     """No location has this code."""
 

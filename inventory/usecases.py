@@ -31,7 +31,6 @@ from inventory.rules import (
     Shortage,
     Sku,
     SkuExists,
-    SkuHasStock,
     SkuNotFound,
     SkuUntracked,
     StockAboveLimit,
@@ -52,7 +51,6 @@ __all__ = [
     "Shortage",
     "Sku",
     "SkuExists",
-    "SkuHasStock",
     "SkuNotFound",
     "SkuUntracked",
     "StockAboveLimit",
@@ -165,26 +163,17 @@ def open_level(sku: SkuRow) -> None:
 
 def update_sku(code: str, **changes: Any) -> SkuRow:
     """
-    Change a SKU's name, price_minor, currency, is_active or is_tracked; return it.
+    Change a SKU's name, price_minor, currency or is_active; return it. Raises SkuNotFound.
 
-    Orders placed before keep their prices. Raises SkuNotFound, and SkuHasStock when a SKU with
-    units on hand or promised would stop being tracked.
+    Orders placed before keep their prices. Whether a SKU is tracked never changes: orders of it
+    have units allocated or they have not.
     """
     with transaction.atomic():
         sku = storage.lock_sku(code)
-        if sku.is_tracked and not changes.get("is_tracked", True):
-            refuse_untracking(code)
         for name, value in changes.items():
             setattr(sku, name, value)
         sku.save(update_fields=[*changes, "updated_at"])
     return sku
-
-
-def refuse_untracking(code: str) -> None:
-    """Raise SkuHasStock unless a SKU's level is empty; locks it in the caller's transaction."""
-    for level in storage.lock_levels([code], location=MAIN_LOCATION).values():
-        if level.on_hand or level.held or level.allocated:
-            raise SkuHasStock(code)
 
 
 def receive_stock(

@@ -44,7 +44,6 @@ class SkuChange(Body):
     price_minor: PriceMinor | None = None
     currency: Currency | None = None
     is_active: bool | None = None
-    is_tracked: bool | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> "SkuChange":
