@@ -1,0 +1,89 @@
+"""The server: workers of green threads that share one preloaded, frozen application."""
+
+# ruff: noqa: E402 - whatever is imported before this line would keep blocking sockets.
+from gevent import monkey
+
+monkey.patch_all()
+
+import gc
+import os
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+import psycopg.waiting
+from django.db import connection
+from django.urls import get_resolver
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers.base import Worker
+
+# gunicorn comes to the project's folder only after it has read this file.
+chdir = str(Path(__file__).resolve().parent.parent)
+sys.path.insert(0, chdir)
+
+from config.env import env_bool, env_int, env_text
+from config.health import start_draining
+
+# Read by the settings: a pool and short timeouts for whoever serves requests.
+os.environ["SLUICE_ROLE"] = "web"
+
+wsgi_app = "config.wsgi:application"
+bind = env_text("BIND", default="127.0.0.1:8000").split(",")
+forwarded_allow_ips = env_text("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
+
+worker_class = "gevent"
+# A worker saturates a core; more of them only share it.
+workers = env_int("WEB_CONCURRENCY", default=os.cpu_count() or 1, at_least=1, at_most=256)
+# More than the pool has connections: who waits is refused by the pool after DB_POOL_TIMEOUT_S,
+# with an answer; who is not accepted waits without one.
+worker_connections = env_int("WORKER_CONNECTIONS", default=200, at_least=1)
+
+# With reload the workers load the application themselves, each time anew.
+reload = env_bool("GUNICORN_RELOAD", default=False)
+preload_app = not reload
+
+# Each shorter than the next: an idle connection, our last requests, the orchestrator's patience.
+keepalive = 20
+graceful_timeout = 30
+timeout = 30  # How long a worker may be deaf, not how long a request may take.
+
+# The parser in C where it is installed. Whatever it refuses is answered in plain text.
+http_parser = "auto"
+limit_request_line = 4094
+limit_request_fields = 60
+limit_request_field_size = 8190
+
+# Workers beat their heart into a file there: on a disk that beat can stall.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+control_socket_disable = True
+accesslog = None  # The application logs its requests, with their ids.
+errorlog = "-"
+loglevel = env_text("GUNICORN_LOG_LEVEL", default="info")
+
+
+def when_ready(server: Arbiter) -> None:
+    """Load what the first request would load, then keep the collector from touching it."""
+    if not preload_app:
+        return
+    # A mistake in an address stops the start here, and not the first customer.
+    get_resolver().url_patterns  # noqa: B018 - reading it imports every view
+    gc.collect()
+    # The collector writes into the objects it visits, and a page written to is shared no more.
+    gc.freeze()
+
+
+def post_worker_init(worker: Worker) -> None:
+    """Refuse a driver that blocks the worker, open the pool, say "not ready" when told to stop."""
+    if getattr(psycopg.waiting.wait, "__name__", None) == "wait_c":
+        raise RuntimeError("psycopg was imported before gevent patched: every query would block")
+    # It connects in the background: a database that is down means "not ready", not "no server".
+    connection.pool.open()  # type: ignore[attr-defined]
+
+    stop_serving = worker.handle_exit
+
+    def stop(signal_number: int, frame: FrameType | None) -> None:
+        start_draining()
+        stop_serving(signal_number, frame)
+
+    signal.signal(signal.SIGTERM, stop)
