@@ -1,17 +1,91 @@
 .DEFAULT_GOAL := help
-.PHONY: help test lint
+.PHONY: help run dev migrate shell manage test lint prove prove-deps lock venv venv-dev
 
 PYTHON ?= python3
+PORT ?= 8000
 BIN := .venv/bin
-export SLUICE_ENV ?= trial
+# Beside throw-away PostgreSQL and Valkey, unless DATABASE_URL or REDIS_URL name others.
+BESIDE_SERVERS := $(BIN)/python -m config.embedded exec --
+# What `make prove` needs besides wheels; one list, for apt.
+PROVE_PACKAGES := wrk postgresql-15 redis-server
+export PORT
+
+# What the checks of production look at; nobody's secret.
+PRODUCTION := SLUICE_ENV=production ALLOWED_HOSTS=shop.example PUBLIC_URL=https://shop.example \
+	SECRET_KEY=only-for-the-checks-of-make-lint-and-never-for-a-server-7391
+
+# $(call install,trial): what requirements-trial.txt lists, unless it was the last one installed.
+define install
+	@cmp -s requirements-$(1).txt .venv/installed-$(1).txt || { \
+		echo "Installing requirements-$(1).txt into .venv ..." && \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+			--require-hashes --only-binary :all: -r requirements-$(1).txt && \
+		cp requirements-$(1).txt .venv/installed-$(1).txt; }
+endef
 
 help: ## list what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
-test: ## everything that needs no root and nothing installed, with coverage
-	$(BIN)/python -m config.embedded exec -- $(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
+run: venv ## the whole service, with embedded servers and demo goods; PORT, DATABASE_URL, REDIS_URL
+	@exec $(BIN)/python -m config.run --end-with-parent
 
-lint: ## format, rules, types, contracts, Django's checks, missing migrations
+dev: venv-dev ## like run, with DEBUG, and reloading when a file changes
+	@SLUICE_ENV=development GUNICORN_RELOAD=true GUNICORN_LOG_LEVEL=info \
+		exec $(BIN)/python -m config.run --end-with-parent
+
+migrate: venv ## bring the tables of `make run`, or of DATABASE_URL, up to date
+	@exec $(BIN)/python -m config.run manage migrate
+
+shell: venv ## a Python shell on `make run`, or on DATABASE_URL
+	@exec $(BIN)/python -m config.run manage shell
+
+manage: venv ## any command of manage.py there: make manage ARGS="create_api_key --help"
+	@exec $(BIN)/python -m config.run manage $(ARGS)
+
+test: venv-dev ## everything that needs no root and nothing installed, with coverage
+	SLUICE_ENV=trial $(BESIDE_SERVERS) $(BIN)/python -m pytest -n 2 --cov --cov-report=term:skip-covered
+
+lint: venv-dev ## format, rules, types, import contracts, Django's checks, missing migrations
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	SLUICE_ENV=trial $(BIN)/mypy
+	$(BIN)/lint-imports
+	$(PRODUCTION) $(BIN)/python manage.py check --deploy --fail-level WARNING
+	SLUICE_ENV=trial $(BESIDE_SERVERS) $(BIN)/python manage.py makemigrations --check --dry-run
+
+prove: venv-dev ## what is heavy or needs system packages; ALLOW_MISSING=1 goes on without those
+	SLUICE_ENV=trial $(BESIDE_SERVERS) $(BIN)/python -m pytest -m prove
+
+prove-deps: ## install what `make prove` needs (Debian; as root or with sudo)
+	@dpkg -s $(PROVE_PACKAGES) >/dev/null 2>&1 || { \
+		SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo) && \
+		$$SUDO apt-get update -q && \
+		$$SUDO env DEBIAN_FRONTEND=noninteractive \
+			apt-get install -q -y --no-install-recommends $(PROVE_PACKAGES); }
+
+lock: venv-dev ## pin every dependency anew, with hashes, from requirements*.in
+	for name in requirements requirements-fast requirements-trial requirements-dev; do \
+		$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
+			$$name.in -o $$name.txt || exit 1; \
+	done
+
+.venv/bin/python:
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "sluice: there is no $(PYTHON); name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "sluice: needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V); name one: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; \
+		echo "sluice: $(PYTHON) -m venv failed; Debian has it in the package python3-venv" >&2; exit 1; }
+
+venv: .venv/bin/python
+	$(call install,trial)
+	@# gunicorn's parser in C comes as source only: without a compiler the one in Python serves.
+	@cmp -s requirements-fast.txt .venv/installed-fast.txt || { \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+			--require-hashes -r requirements-fast.txt >/dev/null 2>&1 || \
+		echo "(no C compiler: gunicorn's parser in Python is used)"; \
+		cp requirements-fast.txt .venv/installed-fast.txt; }
+
+venv-dev: .venv/bin/python
+	$(call install,dev)
+	@cp requirements-trial.txt .venv/installed-trial.txt

@@ -63,6 +63,10 @@ class CannotStart(Exception):
     """Why nothing was started, in one line for a person."""
 
 
+class AlreadyRunning(CannotStart):
+    """Another run has this home."""
+
+
 # --- Processes --------------------------------------------------------------------------------
 
 
@@ -233,8 +237,8 @@ def open_home(home: Path) -> Path:
     try:
         if not home.exists():
             home.mkdir(parents=True)
-            # Servers of another account pass through it; what is in it protects itself.
-            home.chmod(0o711)
+            # As root the servers are someone else and have to pass through.
+            home.chmod(0o711 if os.geteuid() == 0 else 0o700)
     except OSError as failure:
         raise CannotStart(f"cannot make {home}: {failure.strerror}") from None
     if not os.access(home, os.W_OK | os.X_OK):
@@ -277,10 +281,10 @@ def take_lock(path: Path, *, wait_s: float) -> int | None:
 
 @contextmanager
 def locked_home(home: Path) -> Iterator[None]:
-    """Keep the home for ourselves. Raises CannotStart while another run has it."""
+    """Keep the home for ourselves. Raises AlreadyRunning."""
     lock = take_lock(home / "run.lock", wait_s=0)
     if lock is None:
-        raise CannotStart(f"already running in {home}: stop that one, or set another SLUICE_HOME")
+        raise AlreadyRunning(f"already running in {home}: stop it, or set another SLUICE_HOME")
     try:
         yield
     finally:
@@ -344,11 +348,11 @@ def valkey_program(place: Place) -> Path:
 class Postgres:
     """One PostgreSQL cluster with a database sluice that belongs to a plain role sluice."""
 
+    name = "postgres"
     variable = "DATABASE_URL"
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.programs = postgres_programs(place)
         self.cluster = place.servers / "postgres"
         self.log = place.home / "postgres.log"
         self.admin_password = kept_secret(place.home / "postgres-admin-password")
@@ -357,17 +361,18 @@ class Postgres:
 
     def start(self, lock: int) -> Child:
         """Start the server and wait until it answers. Raises CannotStart."""
+        programs = postgres_programs(self.place)
         if not self.cluster.exists():
-            self._create_cluster()
+            self._create_cluster(programs)
         # Whoever wrote these is dead, for we hold the lock that servers inherit. Its number may
         # be another process by now, which PostgreSQL would take for a running server.
         (self.cluster / "postmaster.pid").unlink(missing_ok=True)
         (self.place.sockets / f".s.PGSQL.{POSTGRES_PORT}.lock").unlink(missing_ok=True)
         settings = POSTGRES_SETTINGS | {"unix_socket_directories": _quoted(self.place.sockets)}
         options = [f"--{name}={value}" for name, value in settings.items()]
-        with self.log.open("ab") as log:
+        with _private_log(self.log) as log:
             child = Child(
-                [str(self.programs / "postgres"), "-D", str(self.cluster), *options],
+                [str(programs / "postgres"), "-D", str(self.cluster), *options],
                 stop_signals=(signal.SIGINT, signal.SIGQUIT),  # fast shutdown, then at once
                 account=self.place.account,
                 stdin=subprocess.DEVNULL,
@@ -381,7 +386,7 @@ class Postgres:
             self._create_database()
         return child
 
-    def _create_cluster(self) -> None:
+    def _create_cluster(self, programs: Path) -> None:
         # Built beside and renamed: a cluster that exists is complete.
         unfinished = self.place.servers / "postgres.new"
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -394,7 +399,7 @@ class Postgres:
             arguments = ["--username=postgres", "--encoding=UTF8", "--locale=C.UTF-8"]
             arguments += ["--data-checksums", "--auth=scram-sha-256", f"--pwfile={password.name}"]
             done = subprocess.run(
-                [str(self.programs / "initdb"), "-D", str(unfinished), *arguments],
+                [str(programs / "initdb"), "-D", str(unfinished), *arguments],
                 capture_output=True,
                 text=True,
                 cwd="/",
@@ -435,11 +440,11 @@ class Postgres:
 class Valkey:
     """One Valkey that keeps nothing: what is in it may vanish."""
 
+    name = "valkey"
     variable = "REDIS_URL"
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self.program = valkey_program(place)
         self.socket = place.sockets / "valkey.sock"
         self.log = place.home / "valkey.log"
         self.password = kept_secret(place.home / "valkey-password")
@@ -447,13 +452,14 @@ class Valkey:
 
     def start(self, lock: int) -> Child:
         """Start the server and wait until it answers. Raises CannotStart."""
+        program = valkey_program(self.place)
         settings = VALKEY_SETTINGS.format(
             socket=_quoted(self.socket), folder=_quoted(self.place.sockets), password=self.password
         )
-        with self.log.open("ab") as log:
+        with _private_log(self.log) as log:
             child = Child(
                 # The settings come by standard input: arguments are for all to see.
-                [str(self.program), "-"],
+                [str(program), "-"],
                 stop_signals=(signal.SIGTERM,),
                 account=self.place.account,
                 stdin=subprocess.PIPE,
@@ -474,6 +480,11 @@ class Valkey:
                 return bool(client.ping())
         except redis.ConnectionError:
             return False
+
+
+def _private_log(path: Path) -> IO[bytes]:
+    # What failed is quoted there, with what was in it.
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
 
 
 def _quoted(path: Path) -> str:
@@ -510,7 +521,7 @@ class Servers:
     What runs for one home.
 
     environment: DATABASE_URL and REDIS_URL of the embedded servers, each only when it was not
-    given. children: their processes by variable.
+    given. children: their processes by name, those that this run started.
     """
 
     environment: dict[str, str] = field(default_factory=dict)
@@ -523,18 +534,13 @@ def embedded_servers(home: Path, given: Mapping[str, str]) -> Iterator[Servers]:
     """
     Run the servers that `given` names no URL for, until the block ends.
 
-    The home is ours alone meanwhile. Raises CannotStart.
+    The home is ours alone meanwhile. Raises AlreadyRunning and CannotStart.
     """
     home = open_home(home)
-    missing = [
-        kind
-        for kind in (Postgres, Valkey)
-        if kind.variable not in given and f"{kind.variable}_FILE" not in given
-    ]
     servers = Servers()
     with ExitStack() as stack:
         stack.enter_context(locked_home(home))
-        if missing:
+        if missing := _missing(given):
             servers.place = open_place(home)
             lock = take_lock(home / "servers.lock", wait_s=LAST_RUN_S_MAX)
             if lock is None:
@@ -544,9 +550,27 @@ def embedded_servers(home: Path, given: Mapping[str, str]) -> Iterator[Servers]:
                 server = kind(servers.place)
                 child = server.start(lock)
                 stack.callback(child.stop)
-                servers.children[kind.variable] = child
+                servers.children[kind.name] = child
                 servers.environment[kind.variable] = server.url
         yield servers
+
+
+@contextmanager
+def running_servers(home: Path, given: Mapping[str, str]) -> Iterator[Servers]:
+    """Do as embedded_servers, or give the servers of the run that has this home."""
+    with ExitStack() as stack:
+        try:
+            servers = stack.enter_context(embedded_servers(home, given))
+        except AlreadyRunning:
+            place = open_place(open_home(home))
+            urls = {kind.variable: kind(place).url for kind in _missing(given)}
+            servers = Servers(urls, place=place)
+        yield servers
+
+
+def _missing(given: Mapping[str, str]) -> list[type[Postgres] | type[Valkey]]:
+    kinds: tuple[type[Postgres] | type[Valkey], ...] = (Postgres, Valkey)
+    return [k for k in kinds if k.variable not in given and f"{k.variable}_FILE" not in given]
 
 
 # --- python -m config.embedded exec -- COMMAND ------------------------------------------------
