@@ -610,11 +610,14 @@ def run_with_throw_away_servers(command: Sequence[str]) -> int:
     with throw_away_home() as home, embedded_servers(home, os.environ) as servers:
         # Ctrl-C goes to the command as well, and whether to end is its decision.
         signal.signal(signal.SIGINT, lambda *_: None)
-        process = subprocess.Popen(
-            command,
-            env={"SLUICE_ENV": "trial", **os.environ, **servers.environment},
-            preexec_fn=_die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - we have one thread
-        )
+        try:
+            process = subprocess.Popen(
+                command,
+                env={"SLUICE_ENV": "trial", **os.environ, **servers.environment},
+                preexec_fn=_die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - we have one thread
+            )
+        except OSError as failure:
+            raise CannotStart(f"{command[0]}: {failure.strerror}") from None
         for number in ENDING_SIGNALS:
             signal.signal(number, lambda number, _: process.send_signal(number))
         code = process.wait()
