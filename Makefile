@@ -12,6 +12,7 @@ export PORT
 
 # What the checks of production look at; nobody's secret.
 PRODUCTION := SLUICE_ENV=production ALLOWED_HOSTS=shop.example PUBLIC_URL=https://shop.example \
+	DATABASE_URL=postgres:///sluice REDIS_URL=redis://127.0.0.1 \
 	SECRET_KEY=only-for-the-checks-of-make-lint-and-never-for-a-server-7391
 
 # $(call install,trial): what requirements-trial.txt lists, unless it was the last one installed.
