@@ -1,11 +1,14 @@
 """`make run` as a process: what it starts, tells, refuses, and leaves behind."""
 
 import json
+import shlex
 import signal
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import Message
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -62,6 +65,30 @@ def get_status(url: str, **headers: str) -> int:
         caller.close()
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+
+def send(curl: str) -> Answer:
+    """Send what a curl command would, on machines without curl as well."""
+    words = shlex.split(curl)
+    assert words[:2] == ["curl", "-i"]
+    headers = dict(words[n + 1].split(": ", 1) for n, word in enumerate(words) if word == "-H")
+    address = urlsplit(words[2])
+    caller = HTTPConnection(address.netloc, timeout=10)
+    try:
+        caller.request("POST", address.path, words[words.index("-d") + 1], headers)
+        answer = caller.getresponse()
+        return Answer(answer.status, answer.headers, answer.read())
+    finally:
+        caller.close()
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "home"
@@ -98,16 +125,33 @@ class RunTests:
         assert not any(is_alive(pid) for pid in facts["pids"].values())
         assert not (home / "run.json").exists()
 
-    def test_keeps_the_key_for_the_next_run(self, home: Path) -> None:
+    def test_prints_an_order_that_is_taken_once(self, home: Path) -> None:
         run = Run(home, free_port())
+        curl = run.facts()["curl"]
+
+        first = send(curl)
+        second = send(curl)
+
+        run.stop()
+        assert (first.status, first.headers["Idempotent-Replayed"]) == (201, None)
+        assert (second.status, second.headers["Idempotent-Replayed"]) == (201, "true")
+        assert first.body == second.body
+
+    def test_keeps_orders_and_key_for_the_next_run(self, home: Path) -> None:
+        port = free_port()
+        run = Run(home, port)
         first = run.facts()
+        placed = send(first["curl"])
         assert run.stop(signal.SIGINT)[0] == 0
 
-        run = Run(home, free_port())
+        run = Run(home, port)
         second = run.facts()
+        replayed = send(first["curl"])
 
         assert run.stop(signal.SIGINT)[0] == 0
         assert second["api_key"] == first["api_key"]
+        assert (placed.status, replayed.status) == (201, 201)
+        assert replayed.body == placed.body
 
     def test_leaves_no_process_when_it_is_killed(self, home: Path) -> None:
         run = Run(home, free_port())
