@@ -93,7 +93,7 @@ CHECKS = {
                format('order %s, keys %s', o.id IS NOT NULL, coalesce(k.keys, 0))
           FROM orders_order o
           FULL JOIN (SELECT location, account_id, count(*) AS keys FROM events_idempotencykey
-                      WHERE location LIKE '/api/v1/orders/%%' GROUP BY location, account_id) AS k
+                      WHERE location LIKE '/api/v1/orders/%' GROUP BY location, account_id) AS k
             ON k.location = '/api/v1/orders/' || o.id AND k.account_id = o.account_id
          WHERE o.id IS NULL OR k.keys IS DISTINCT FROM 1""",
     "each key has its answer": """
@@ -112,6 +112,6 @@ def find_discrepancies() -> Iterator[Discrepancy]:
     with transaction.atomic(durable=True), connection.cursor() as cursor:
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         for check, statement in CHECKS.items():
-            cursor.execute(statement, ())
+            cursor.execute(statement)
             for subject, found in cursor.fetchall():
                 yield Discrepancy(check, subject, found)
