@@ -303,8 +303,9 @@ WHITENOISE_ALLOW_ALL_ORIGINS = False  # Our pages are on one origin; others' are
 
 # --- Orders ---------------------------------------------------------------------------------
 
-# How many orders share one transaction at most, and so how many one bulk request places at once.
-ORDERS_BATCH_MAX = env_int("ORDERS_BATCH_MAX", default=100, at_least=1, at_most=1000)
+# What shares one transaction: this many lines, an order counting for 5 at least. More would keep
+# the stock of a hot SKU locked for longer than the orders that wait for it.
+ORDERS_BATCH_LINES_MAX = env_int("ORDERS_BATCH_LINES_MAX", default=1000, at_least=1, at_most=10_000)
 
 # --- Rollout --------------------------------------------------------------------------------
 

@@ -63,6 +63,9 @@ SELECT id, type, aggregate_type, aggregate_id, aggregate_version, data, '', %s
          data jsonb)
 """
 
+# Statements that the server prepares; a test prepares each against the migrated schema.
+HOT_STATEMENTS = (CLAIM_KEYS, FIND_ANSWERS, KEEP_ANSWERS, DROP_KEYS, ADD_EVENTS)
+
 
 @contextmanager
 def savepoint() -> Iterator[Callable[[], None]]:

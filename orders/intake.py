@@ -25,10 +25,11 @@ WAIT_S_MAX = 10.0
 class Ticket(Generic[Work, Outcome]):
     """What one caller put in the queue, and what became of it."""
 
-    __slots__ = ("is_taken", "outcomes", "signal", "works")
+    __slots__ = ("is_taken", "outcomes", "signal", "weight", "works")
 
-    def __init__(self, works: Sequence[Work]) -> None:
+    def __init__(self, works: Sequence[Work], *, weight: int) -> None:
         self.works = works
+        self.weight = weight
         self.outcomes: Sequence[Outcome | Exception] | None = None
         self.is_taken = False
         # A lock that is held until there is news: half the price of an Event.
@@ -46,14 +47,20 @@ class Intake(Generic[Work, Outcome]):
 
     run: takes works, oldest first, and returns as many outcomes in that order, an exception for
     a work that is refused. What run itself raises, every work of the batch gets.
-    batch_max: how many works one run may get, 1 or more.
+    weigh: how much of a batch a work takes. batch_weight_max: what is put together weighs no
+    more; what one caller submits is never split.
     """
 
     def __init__(
-        self, run: Callable[[Sequence[Work]], Sequence[Outcome | Exception]], *, batch_max: int
+        self,
+        run: Callable[[Sequence[Work]], Sequence[Outcome | Exception]],
+        *,
+        weigh: Callable[[Work], int],
+        batch_weight_max: int,
     ) -> None:
         self._run = run
-        self._batch_max = batch_max
+        self._weigh = weigh
+        self._batch_weight_max = batch_weight_max
         self._mutex = threading.Lock()  # Never held while anything waits.
         self._queue: deque[Ticket[Work, Outcome]] = deque()
         self._is_led = False
@@ -62,7 +69,7 @@ class Intake(Generic[Work, Outcome]):
         """
         Have works done together with others', and return their outcomes in order.
 
-        works: 1 … batch_max. An outcome is TemporarilyUnavailable when the turn did not come in
+        works: 1 or more. An outcome is TemporarilyUnavailable when the turn did not come in
         WAIT_S_MAX, OutcomeUnknown when the batch did not end in that time or its leader died.
         Raises RuntimeError inside a transaction: the leader's commit would not be the caller's.
         """
@@ -71,7 +78,7 @@ class Intake(Generic[Work, Outcome]):
         # Who queues gives its connection back first: else waiting followers hold the whole pool
         # and the leader starves.
         _give_connection_back()
-        ticket: Ticket[Work, Outcome] = Ticket(works)
+        ticket: Ticket[Work, Outcome] = Ticket(works, weight=sum(map(self._weigh, works)))
         with self._mutex:
             leads = not self._is_led
             self._is_led = True
@@ -128,11 +135,11 @@ class Intake(Generic[Work, Outcome]):
     def _take(self, own: Ticket[Work, Outcome]) -> list[Ticket[Work, Outcome]]:
         with self._mutex:
             batch = [own]
-            size = len(own.works)
-            while self._queue and size + len(self._queue[0].works) <= self._batch_max:
+            weight = own.weight
+            while self._queue and weight + self._queue[0].weight <= self._batch_weight_max:
                 ticket = self._queue.popleft()
                 batch.append(ticket)
-                size += len(ticket.works)
+                weight += ticket.weight
             for ticket in batch:
                 ticket.is_taken = True
         return batch

@@ -49,6 +49,14 @@ class Placement:
 
 Told = Answer | Exception
 
+# What is written of an order besides its lines: the order, its event, its key.
+ORDER_WEIGHT_MIN = 5
+
+
+def weight_of(placement: Placement) -> int:
+    """Return how many lines' worth of writing an order is."""
+    return max(ORDER_WEIGHT_MIN, len(placement.draft.lines))
+
 
 def place_alone(placements: Sequence[Placement]) -> list[Told]:
     """Place orders one after the other, each in a transaction of its own."""
@@ -223,4 +231,6 @@ def _settle_keys(placements: Sequence[Placement], told: Sequence[Told]) -> None:
     release_keys(unused)
 
 
-intake: Intake[Placement, Answer] = Intake(place_together, batch_max=settings.ORDERS_BATCH_MAX)
+intake: Intake[Placement, Answer] = Intake(
+    place_together, weigh=weight_of, batch_weight_max=settings.ORDERS_BATCH_LINES_MAX
+)

@@ -1,6 +1,6 @@
 """The public door of orders."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from events.usecases import Answer, Event, KeyedRequest, list_events, retell
 from inventory.usecases import Provenance
 from orders import codepaths, storage
 from orders.models import Order
-from orders.placement import Placement
+from orders.placement import Placement, weight_of
 from orders.rules import (
     Charge,
     InsufficientStock,
@@ -57,12 +57,22 @@ def place_orders(placements: Sequence[Placement]) -> list[Answer | Exception]:
 
     One bad order harms no other. They need not all be in one transaction.
     """
-    size = settings.ORDERS_BATCH_MAX
-    return [
-        told
-        for start in range(0, len(placements), size)
-        for told in codepaths.place(placements[start : start + size])
-    ]
+    return [told for batch in _batches(placements) for told in codepaths.place(batch)]
+
+
+def _batches(placements: Sequence[Placement]) -> Iterator[list[Placement]]:
+    """Split orders, in order, into parts that one transaction may hold."""
+    batch: list[Placement] = []
+    weight = 0
+    for placement in placements:
+        more = weight_of(placement)
+        if batch and weight + more > settings.ORDERS_BATCH_LINES_MAX:
+            yield batch
+            batch, weight = [], 0
+        batch.append(placement)
+        weight += more
+    if batch:
+        yield batch
 
 
 def get_order(order_id: UUID, *, account_id: int | None) -> Order:

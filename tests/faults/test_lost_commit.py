@@ -1,0 +1,133 @@
+"""The connection is lost around COMMIT, and nobody is told a lie."""
+
+import socket
+
+from django.db import connection, transaction
+
+from events import durable
+from events.errors import OutcomeUnknown, TemporarilyUnavailable
+from events.models import IdempotencyKey
+from orders.models import Order
+from orders.reconciliation import find_discrepancies
+from rollout.codepath import override
+from tests.builders import given_account, given_stock, level_of, place
+from tests.committed import CommittedTestCase
+from tests.faults.proxy import CuttingProxy
+
+
+class LostCommitTests(CommittedTestCase):
+    def setUp(self):
+        self.account = given_account()
+        given_stock("CUP", on_hand=10)
+        self.enterContext(override(orders_place="v1"))
+
+    def cut(self, when, *, cuts):
+        """Let every new connection of this test go through a proxy that cuts."""
+        place_of_server = dict(connection.settings_dict)
+        proxy = CuttingProxy(lambda: connect_to_server(place_of_server), cut=when, cuts=cuts)
+        self.addCleanup(proxy.close)
+        connection.close()
+        connection.settings_dict |= {"HOST": proxy.host, "PORT": "5432"}
+        self.addCleanup(connection.close)
+        self.addCleanup(connection.settings_dict.update, place_of_server)
+        return proxy
+
+    def test_an_order_committed_without_an_answer_is_found_by_its_key(self):
+        self.cut("after", cuts=1)
+
+        answer = place({"CUP": 3}, account=self.account)
+
+        self.assertEqual(answer.status, 201)
+        self.assertTrue(answer.is_replayed)
+        self.assertEqual(Order.objects.count(), 1)
+        self.assertEqual(level_of("CUP").allocated, 3)
+        self.assertEqual(list(find_discrepancies()), [])
+
+    def test_an_order_whose_commit_never_arrived_is_placed_once(self):
+        proxy = self.cut("before", cuts=1)
+
+        answer = place({"CUP": 3}, account=self.account)
+
+        self.assertEqual(answer.status, 201)
+        self.assertEqual(proxy.cuts_left, 0)
+        self.assertFalse(answer.is_replayed)
+        self.assertEqual(Order.objects.count(), 1)
+        self.assertEqual(level_of("CUP").allocated, 3)
+
+    def test_says_that_it_does_not_know_when_no_commit_is_ever_answered(self):
+        self.cut("before", cuts=99)
+
+        with self.assertRaises(OutcomeUnknown) as caught:
+            place({"CUP": 3}, account=self.account, key="k-1")
+
+        self.assertEqual(caught.exception.effect, "unknown")
+        self.assertTrue(caught.exception.retryable)
+
+    def test_the_same_key_tells_later_what_became_of_it(self):
+        self.cut("after", cuts=1)
+        first = place({"CUP": 3}, account=self.account, key="k-1")
+
+        again = place({"CUP": 3}, account=self.account, key="k-1")
+
+        self.assertEqual(again.body, first.body)
+        self.assertEqual(IdempotencyKey.objects.filter(key="k-1").count(), 1)
+
+
+class CommitTests(CommittedTestCase):
+    def setUp(self):
+        given_stock("CUP", on_hand=10)
+
+    def test_a_connection_lost_before_commit_is_tried_again(self):
+        lost = iter([True, True, False])
+
+        answer = durable.commit(lambda: self.lose_connection() if next(lost) else "done")
+
+        self.assertEqual(answer, "done")
+
+    def test_nothing_was_done_when_every_connection_is_lost_before_commit(self):
+        with self.assertRaises(TemporarilyUnavailable) as caught:
+            durable.commit(self.lose_connection)
+
+        self.assertEqual((caught.exception.effect, caught.exception.retryable), ("none", True))
+        self.assertEqual(level_of("CUP").on_hand, 10)
+
+    def test_a_lock_not_had_in_time_is_told_and_not_tried_again(self):
+        tries = []
+
+        def wait_for_lock():
+            tries.append(1)
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL statement_timeout = 20")
+                cursor.execute("SELECT pg_sleep(1)")
+
+        with self.assertRaises(TemporarilyUnavailable):
+            durable.commit(wait_for_lock)
+
+        self.assertEqual(len(tries), 1)
+
+    def test_a_wrong_statement_passes_untouched(self):
+        with self.assertRaisesMessage(Exception, "division by zero"):
+            durable.commit(lambda: connection.cursor().execute("SELECT 1 / 0"))
+
+    def test_refuses_to_run_inside_another_transaction(self):
+        with self.assertRaises(RuntimeError), transaction.atomic():
+            durable.commit(lambda: None)
+
+    def test_no_connection_in_trouble_is_used_again(self):
+        with self.assertRaises(TemporarilyUnavailable):
+            durable.commit(self.lose_connection)
+
+        self.assertEqual(level_of("CUP").on_hand, 10)
+
+    def lose_connection(self):
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE inventory_stocklevel SET on_hand = 99, version = 99")
+            cursor.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+
+def connect_to_server(place):
+    if str(place["HOST"]).startswith("/"):
+        end = socket.socket(socket.AF_UNIX)
+        end.connect(f"{place['HOST']}/.s.PGSQL.{place['PORT'] or 5432}")
+        return end
+    return socket.create_connection((place["HOST"] or "127.0.0.1", int(place["PORT"] or 5432)))
