@@ -15,6 +15,7 @@ from types import FrameType
 import psycopg.waiting
 from django.db import connection
 from django.urls import get_resolver
+from django.utils.module_loading import import_string
 from gunicorn.arbiter import Arbiter
 from gunicorn.workers.base import Worker
 
@@ -23,7 +24,6 @@ chdir = str(Path(__file__).resolve().parent.parent)
 sys.path.insert(0, chdir)
 
 from config.env import env_bool, env_int, env_text
-from config.health import start_draining
 
 # Read by the settings: a pool and short timeouts for whoever serves requests.
 os.environ["SLUICE_ROLE"] = "web"
@@ -80,6 +80,8 @@ def post_worker_init(worker: Worker) -> None:
     # It connects in the background: a database that is down means "not ready", not "no server".
     connection.pool.open()  # type: ignore[attr-defined]
 
+    # By its name: what the master had imported, no reload would renew.
+    start_draining = import_string("config.health.start_draining")
     stop_serving = worker.handle_exit
 
     def stop(signal_number: int, frame: FrameType | None) -> None:

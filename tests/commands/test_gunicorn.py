@@ -1,0 +1,97 @@
+"""config/gunicorn.conf.py as a process: what its master and its workers hold and refuse."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+
+from tests.commands.processes import PROJECT, clean_environment, free_port, wait_until
+
+# As `python -m gunicorn -c config/gunicorn.conf.py`, with something before it.
+GUNICORN = (
+    "import sys; sys.argv = ['gunicorn', '-c', 'config/gunicorn.conf.py'];"
+    "from gunicorn.app.wsgiapp import run; run()"
+)
+
+
+@contextmanager
+def gunicorn(port: int, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", GUNICORN],
+        cwd=PROJECT,
+        env=clean_environment(
+            **{
+                "SLUICE_ENV": "trial",
+                "BIND": f"127.0.0.1:{port}",
+                "WEB_CONCURRENCY": "2",
+                "DATABASE_URL": f"postgres://nobody@127.0.0.1:{free_port()}/nothing",
+                "REDIS_URL": f"redis://127.0.0.1:{free_port()}",
+            }
+            | environment
+        ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def status_of(port: int, path: str) -> int | None:
+    caller = HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        caller.request("GET", path)
+        return caller.getresponse().status
+    except OSError:
+        return None
+    finally:
+        caller.close()
+
+
+def sockets_of(pid: int) -> int:
+    links = [file.readlink() for file in Path(f"/proc/{pid}/fd").iterdir()]
+    return sum(str(link).startswith("socket:") for link in links)
+
+
+class GunicornTests:
+    def test_lives_and_is_not_ready_while_the_database_is_down(self) -> None:
+        with gunicorn(port := free_port()) as server:
+            wait_until(lambda: status_of(port, "/livez") == 200)
+
+            assert status_of(port, "/readyz") == 503
+            assert server.poll() is None
+
+    def test_stops_when_it_is_told_to(self) -> None:
+        with gunicorn(port := free_port()) as server:
+            wait_until(lambda: status_of(port, "/livez") == 200)
+
+            server.send_signal(signal.SIGTERM)
+
+            assert server.wait(20) == 0
+
+    def test_has_no_connection_in_the_master(self) -> None:
+        with gunicorn(port := free_port()) as server:
+            wait_until(lambda: status_of(port, "/readyz") == 503)
+
+            # Its listener alone.
+            assert sockets_of(server.pid) == 1
+
+    def test_refuses_a_driver_that_would_block_the_worker(self) -> None:
+        done = subprocess.run(
+            [sys.executable, "-c", f"import psycopg; {GUNICORN}"],
+            cwd=PROJECT,
+            env=clean_environment(SLUICE_ENV="trial", BIND=f"127.0.0.1:{free_port()}"),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+        assert done.returncode == 3
+        assert "psycopg was imported before gevent patched" in done.stderr
