@@ -150,16 +150,15 @@ if SLUICE_ROLE == "web":
 REDIS_URL = env_text("REDIS_URL", default="redis://127.0.0.1:6379/0")
 CACHES = {
     "default": {
-        "BACKEND": "django_redis.cache.RedisCache",
+        "BACKEND": "config.cache.GuardedRedisCache",
         "LOCATION": REDIS_URL,
         "KEY_PREFIX": "sluice",
         "TIMEOUT": 300,
         "OPTIONS": {
-            "IGNORE_EXCEPTIONS": True,
-            "SOCKET_CONNECT_TIMEOUT": 0.25,
-            "SOCKET_TIMEOUT": 0.25,
+            "SOCKET_CONNECT_TIMEOUT": 0.1,
+            "SOCKET_TIMEOUT": 0.1,
             "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
-            "CONNECTION_POOL_KWARGS": {"max_connections": 50, "timeout": 1},
+            "CONNECTION_POOL_KWARGS": {"max_connections": 50, "timeout": 0.1},
             # Not pickle: whoever can write to Redis could otherwise run code here.
             "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
         },
@@ -307,9 +306,17 @@ WHITENOISE_ALLOW_ALL_ORIGINS = False  # Our pages are on one origin; others' are
 # the stock of a hot SKU locked for longer than the orders that wait for it.
 ORDERS_BATCH_LINES_MAX = env_int("ORDERS_BATCH_LINES_MAX", default=1000, at_least=1, at_most=10_000)
 
+# What is read through Redis may be this old, and says so.
+ORDER_CACHE_S = env_int("ORDER_CACHE_S", default=30, at_least=1, at_most=3600)
+AVAILABILITY_CACHE_S = env_int("AVAILABILITY_CACHE_S", default=2, at_least=1, at_most=60)
+
 # --- Rollout --------------------------------------------------------------------------------
 
 # Which version of a code path serves. Versions are names in code; this is data.
 ROLLOUT_RELEASES = {
     "orders.place": env_choice("ORDERS_PLACE_VERSION", default="v2", choices=("v1", "v2")),
+    "orders.get": env_choice("ORDERS_GET_VERSION", default="v1", choices=("v1", "v2")),
+    "inventory.availability": env_choice(
+        "INVENTORY_AVAILABILITY_VERSION", default="v1", choices=("v1", "v2")
+    ),
 }

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
@@ -119,10 +120,11 @@ class Sku:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """What can be ordered of a SKU; available is None for one that is not tracked."""
+    """What could be ordered of a SKU at as_of; available is None for one that is not tracked."""
 
     is_active: bool
     available: int | None
+    as_of: datetime
 
 
 class Counters(Protocol):

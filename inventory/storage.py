@@ -219,7 +219,7 @@ def list_stock() -> QuerySet[SkuRow]:
     return list_skus().prefetch_related(models.Prefetch("levels", queryset=levels))
 
 
-def read_availability(codes: Iterable[str]) -> dict[str, Availability]:
+def read_availability(codes: Iterable[str], *, now: datetime) -> dict[str, Availability]:
     """Return what can be ordered of SKUs now, by code; without a lock, for information."""
     available = models.F("on_hand") - models.F("unavailable") - models.F("safety")
     rows = StockLevel.objects.filter(sku__code__in=list(codes)).values_list(
@@ -232,7 +232,7 @@ def read_availability(codes: Iterable[str]) -> dict[str, Availability]:
     for code, is_active, is_tracked, units in rows:
         before = found[code].available if code in found else 0
         total = (before or 0) + max(0, units) if is_tracked else None
-        found[code] = Availability(is_active=is_active, available=total)
+        found[code] = Availability(is_active, total, as_of=now)
     return found
 
 

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
 from events.usecases import Answer, KeyedRequest, NewEvent, answer_once, record_events
-from inventory import rules, storage
+from inventory import codepaths, rules, storage
 from inventory.models import Movement as MovementRow
 from inventory.models import Sku as SkuRow
 from inventory.models import StockLevel
@@ -151,9 +151,14 @@ def list_movements(
     return rows[:limit], str(rows[limit - 1].level_version) if len(rows) > limit else None
 
 
-def read_availability(codes: Sequence[str]) -> dict[str, Availability]:
-    """Return what can be ordered of SKUs now, by code; unknown codes are not in the answer."""
-    return storage.read_availability(codes)
+def read_availability(codes: Sequence[str], *, now: datetime) -> dict[str, Availability]:
+    """
+    Return what can be ordered of SKUs, by code; unknown codes are not in the answer.
+
+    Each says since when it is known: at most AVAILABILITY_CACHE_S ago.
+    """
+    found: dict[str, Availability] = codepaths.availability(codes, now=now)
+    return found
 
 
 def open_level(sku: SkuRow) -> None:

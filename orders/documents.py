@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from orders.models import Order
 from orders.rules import NewOrder
@@ -80,6 +81,11 @@ def line_documents(lines: Iterable[tuple[str, int, int]]) -> list[dict[str, Any]
         }
         for sku, quantity, price in lines
     ]
+
+
+def address(order_id: UUID) -> str:
+    """Return where an order is read."""
+    return f"/api/v1/orders/{order_id}"
 
 
 def etag(version: int) -> str:

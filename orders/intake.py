@@ -48,7 +48,8 @@ class Intake(Generic[Work, Outcome]):
     run: takes works, oldest first, and returns as many outcomes in that order, an exception for
     a work that is refused. What run itself raises, every work of the batch gets.
     weigh: how much of a batch a work takes. batch_weight_max: what is put together weighs no
-    more; what one caller submits is never split.
+    more; what one caller submits is never split. afterwards: what is done with a batch and its
+    outcomes once everybody has them and the next batch is under way: there is time for it.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class Intake(Generic[Work, Outcome]):
         *,
         weigh: Callable[[Work], int],
         batch_weight_max: int,
+        afterwards: Callable[[Sequence[Work], Sequence[Outcome | Exception]], None],
     ) -> None:
         self._run = run
         self._weigh = weigh
         self._batch_weight_max = batch_weight_max
+        self._afterwards = afterwards
         self._mutex = threading.Lock()  # Never held while anything waits.
         self._queue: deque[Ticket[Work, Outcome]] = deque()
         self._is_led = False
@@ -131,6 +134,7 @@ class Intake(Generic[Work, Outcome]):
             finally:
                 self._pass_on()
                 self._hand_out(batch, outcomes)
+        self._afterwards(works, outcomes)
 
     def _take(self, own: Ticket[Work, Outcome]) -> list[Ticket[Work, Outcome]]:
         with self._mutex:

@@ -26,8 +26,9 @@ from events.usecases import (
 )
 from inventory.usecases import Demand, Provenance, Sku, allocate, lock_stock
 from orders import storage
-from orders.documents import etag, placed_document
+from orders.documents import address, etag, placed_document
 from orders.intake import Intake
+from orders.reading import OrderText, keep_texts
 from orders.rules import NewOrder, OrderDraft, OrderInvalid, out_of_stock, quote
 from rollout.codepath import serving
 
@@ -60,7 +61,10 @@ def weight_of(placement: Placement) -> int:
 
 def place_alone(placements: Sequence[Placement]) -> list[Told]:
     """Place orders one after the other, each in a transaction of its own."""
-    return [told for placement in _served(placements) for told in place_together([placement])]
+    served = _served(placements)
+    told = [told for placement in served for told in place_together([placement])]
+    remember(served, told)
+    return told
 
 
 def place_in_group(placements: Sequence[Placement]) -> list[Told]:
@@ -196,7 +200,7 @@ def _priced(placement: Placement, number: int, skus: Mapping[str, Sku]) -> NewOr
 
 def _answer(order: NewOrder, *, now: datetime) -> Answer:
     body = orjson.dumps(placed_document(order, now=now)).decode()
-    return Answer(201, body, etag=etag(1), location=f"/api/v1/orders/{order.id}")
+    return Answer(201, body, etag=etag(1), location=address(order.id))
 
 
 def _placed_event(order: NewOrder) -> NewEvent:
@@ -231,6 +235,18 @@ def _settle_keys(placements: Sequence[Placement], told: Sequence[Told]) -> None:
     release_keys(unused)
 
 
+def remember(placements: Sequence[Placement], told: Sequence[Told]) -> None:
+    """Write the orders that were placed to the cache, in one round trip, after their COMMIT."""
+    keep_texts(
+        (placement.request.account_id, outcome.location, OrderText(outcome.body, outcome.etag))
+        for placement, outcome in zip(placements, told, strict=True)
+        if isinstance(outcome, Answer) and not outcome.is_replayed
+    )
+
+
 intake: Intake[Placement, Answer] = Intake(
-    place_together, weigh=weight_of, batch_weight_max=settings.ORDERS_BATCH_LINES_MAX
+    place_together,
+    weigh=weight_of,
+    batch_weight_max=settings.ORDERS_BATCH_LINES_MAX,
+    afterwards=remember,
 )

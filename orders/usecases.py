@@ -11,6 +11,7 @@ from inventory.usecases import Provenance
 from orders import codepaths, storage
 from orders.models import Order
 from orders.placement import Placement, weight_of
+from orders.reading import OrderText
 from orders.rules import (
     Charge,
     InsufficientStock,
@@ -30,11 +31,11 @@ __all__ = [
     "OrderInvalid",
     "OrderNotFound",
     "Placement",
-    "get_order",
     "list_orders",
     "list_timeline",
     "place_order",
     "place_orders",
+    "read_order",
 ]
 
 
@@ -75,9 +76,14 @@ def _batches(placements: Sequence[Placement]) -> Iterator[list[Placement]]:
         yield batch
 
 
-def get_order(order_id: UUID, *, account_id: int | None) -> Order:
-    """Return an order with its lines; raises OrderNotFound. account_id None sees all accounts."""
-    return storage.get_order(order_id, account_id=account_id)
+def read_order(order_id: UUID, *, account_id: int | None, is_fresh: bool = False) -> OrderText:
+    """
+    Return an order's document and ETag; raises OrderNotFound. account_id None sees all accounts.
+
+    is_fresh: as it is now, whatever a cache holds.
+    """
+    text: OrderText = codepaths.get(order_id, account_id=account_id, is_fresh=is_fresh)
+    return text
 
 
 def list_orders(

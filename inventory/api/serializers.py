@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from inventory.models import Movement, Sku, StockLevel
-from inventory.rules import PRICE_MINOR_MAX, REASONS, UNITS_MAX
+from inventory.rules import PRICE_MINOR_MAX, REASONS, UNITS_MAX, Availability
 
 SkuCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["22196"])]
 LocationCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$", examples=["main"])]
@@ -159,7 +159,7 @@ class AvailabilityOut(BaseModel):
 
 
 class AvailabilityListOut(BaseModel):
-    """The SKUs asked for, in their order."""
+    """The SKUs asked for, in their order; as_of is the oldest of the answers."""
 
     data: list[AvailabilityOut]
     as_of: datetime
@@ -256,6 +256,18 @@ def stock_document(sku: Sku, levels: Iterable[StockLevel], *, now: datetime) -> 
         **totals,
         "locations": locations,
         "as_of": now.astimezone(UTC),
+    }
+
+
+def availability_document(code: str, known: Availability | None) -> dict[str, Any]:
+    """Return what can be ordered of a SKU as AvailabilityOut describes it."""
+    if known is None:
+        return {"sku": code, "is_known": False, "is_active": False, "available": 0}
+    return {
+        "sku": code,
+        "is_known": True,
+        "is_active": known.is_active,
+        "available": known.available,
     }
 
 

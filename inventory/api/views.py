@@ -19,6 +19,7 @@ from inventory.api.serializers import (
     ReceiptIn,
     SkuChange,
     SkuIn,
+    availability_document,
     movement_document,
     sku_document,
     stock_document,
@@ -102,19 +103,11 @@ class StockViewSet(ViewSet):
     def availability(self, request: Request) -> Response:
         """Return what can be ordered now of many SKUs, in the order asked for."""
         body = AvailabilityIn.model_validate(request.data)
-        found = usecases.read_availability(body.skus)
-        data = [
-            {"sku": code, "is_known": False, "is_active": False, "available": 0}
-            if code not in found
-            else {
-                "sku": code,
-                "is_known": True,
-                "is_active": found[code].is_active,
-                "available": found[code].available,
-            }
-            for code in body.skus
-        ]
-        return Response({"data": data, "as_of": timezone.now()})
+        now = timezone.now()
+        found = usecases.read_availability(body.skus, now=now)
+        data = [availability_document(code, found.get(code)) for code in body.skus]
+        oldest = min((availability.as_of for availability in found.values()), default=now)
+        return Response({"data": data, "as_of": oldest})
 
     def receive(self, request: Request, code: str) -> HttpResponse:
         """Add units that came in."""

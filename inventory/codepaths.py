@@ -1,0 +1,8 @@
+"""The code paths of inventory: one line a version."""
+
+from inventory import availability as ways
+from rollout.codepath import CodePath
+
+availability = CodePath("inventory.availability", effects="read")
+availability.version("v1")(ways.read_live)
+availability.version("v2")(ways.read_cached)

@@ -1,0 +1,81 @@
+"""The ways to read an order: from the database, and from the cache."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.core.cache import cache
+from django.core.signing import BadSignature, Signer
+
+from orders import storage
+from orders.documents import address, etag, stored_document
+
+# Part of each cache key: raise it when the text below changes its shape, so that two releases
+# that run side by side never read each other's.
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class OrderText:
+    """An order's document as JSON text, and its ETag."""
+
+    body: str
+    etag: str
+
+
+def read_from_database(order_id: UUID, *, account_id: int | None, is_fresh: bool) -> OrderText:
+    """Return an order as it is now; raises OrderNotFound. account_id None sees all accounts."""
+    order = storage.get_order(order_id, account_id=account_id)
+    return OrderText(orjson.dumps(stored_document(order)).decode(), etag(order.version))
+
+
+def read_from_cache(order_id: UUID, *, account_id: int | None, is_fresh: bool) -> OrderText:
+    """
+    Return an order as it was at most ORDER_CACHE_S ago; raises OrderNotFound.
+
+    is_fresh: the caller wants it as it is now. Whoever sees all accounts reads the database.
+    """
+    if is_fresh or account_id is None:
+        return read_from_database(order_id, account_id=account_id, is_fresh=True)
+    key = _key(account_id, address(order_id))
+    found = _opened(key, cache.get(key))
+    if found is not None:
+        return found
+    text = read_from_database(order_id, account_id=account_id, is_fresh=True)
+    keep_texts([(account_id, address(order_id), text)])
+    return text
+
+
+def keep_texts(texts: Iterable[tuple[int, str, OrderText]]) -> None:
+    """
+    Write orders to the cache, in one round trip: (account id, address, text) each.
+
+    Only after their transaction was committed. A write that fails leaves an older text for
+    ORDER_CACHE_S at most.
+    """
+    keyed = ((_key(account_id, where), text) for account_id, where, text in texts)
+    sealed = {key: _signer(key).sign(f"{text.etag}\n{text.body}") for key, text in keyed}
+    if sealed:
+        cache.set_many(sealed, timeout=settings.ORDER_CACHE_S)
+
+
+def _key(account_id: int, where: str) -> str:
+    return f"order:{FORMAT}:{account_id}:{where}"
+
+
+def _signer(key: str) -> Signer:
+    # The key, and so the account and the order, is part of the signature: what Redis holds is
+    # shown to nobody else, whoever put it there and under whichever name.
+    return Signer(salt=f"orders.reading:{key}")
+
+
+def _opened(key: str, sealed: object) -> OrderText | None:
+    if not isinstance(sealed, str):
+        return None
+    try:
+        tag, body = _signer(key).unsign(sealed).split("\n", 1)
+    except (BadSignature, ValueError):
+        return None
+    return OrderText(body, tag)

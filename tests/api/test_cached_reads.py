@@ -1,0 +1,169 @@
+"""Orders and availability through Redis, which may vanish, lie or hang."""
+
+import uuid
+
+from django.core.cache import cache
+from django.test import TestCase, override_settings
+
+from config import cache as guarded
+from inventory.models import StockLevel
+from orders.models import Order
+from rollout.codepath import override
+from tests.api.caller import Caller
+from tests.builders import given_account, given_api_key, given_stock, place
+
+NOWHERE = {
+    "default": {
+        "BACKEND": "config.cache.GuardedRedisCache",
+        "LOCATION": "redis://127.0.0.1:1/0",
+        "OPTIONS": {"SOCKET_CONNECT_TIMEOUT": 0.1, "SOCKET_TIMEOUT": 0.1},
+    }
+}
+
+
+class CachedOrderTests(TestCase):
+    def setUp(self):
+        self.enterContext(override(orders_place="v1", orders_get="v2"))
+        self.account = given_account()
+        self.shop = Caller(given_api_key(self.account))
+        given_stock("CUP", on_hand=10)
+        cache.clear()
+        self.placed = place({"CUP": 1}, account=self.account)
+        self.path = self.placed.location.removeprefix("/api/v1")
+
+    def key(self):
+        return f"order:1:{self.account.pk}:{self.placed.location}"
+
+    def test_reads_a_placed_order_without_asking_the_database_for_it(self):
+        Order.objects.update(customer="changed behind the cache")
+
+        answer = self.shop.get(self.path)
+
+        self.assertEqual(answer.content.decode(), self.placed.body)
+        self.assertEqual(answer.headers["ETag"], '"1"')
+
+    def test_reads_the_database_when_the_caller_wants_it_fresh(self):
+        Order.objects.update(customer="c-99")
+
+        answer = self.shop.get(self.path, **{"Cache-Control": "no-cache"})
+
+        self.assertEqual(answer.json()["customer"], "c-99")
+
+    def test_never_shows_an_order_to_another_account(self):
+        stranger = given_account("stranger")
+        cache.set(f"order:1:{stranger.pk}:{self.placed.location}", cache.get(self.key()))
+
+        answer = Caller(given_api_key(stranger)).get(self.path)
+
+        self.assertEqual(answer.status_code, 404)
+
+    def test_believes_nothing_that_it_did_not_write(self):
+        for lie in ("garbage", 7, ["x"], {"a": 1}, '"1"\n{"id": "x"}:forged', None):
+            with self.subTest(lie):
+                cache.set(self.key(), lie)
+
+                answer = self.shop.get(self.path)
+
+                self.assertEqual(answer.json()["id"], str(Order.objects.get().pk))
+
+    def test_reads_past_bytes_that_are_no_value_at_all(self):
+        cache.client.get_client().set(cache.make_key(self.key()), b"\xff\x00not json")
+
+        self.assertEqual(self.shop.get(self.path).status_code, 200)
+
+    def test_reads_the_database_when_redis_is_flushed(self):
+        cache.clear()
+
+        self.assertEqual(self.shop.get(self.path).status_code, 200)
+        self.assertIsNotNone(cache.get(self.key()))
+
+    @override_settings(CACHES=NOWHERE)
+    def test_reads_and_takes_orders_when_redis_is_gone(self):
+        again = place({"CUP": 1}, account=self.account)
+
+        self.assertEqual(self.shop.get(self.path).status_code, 200)
+        self.assertEqual(again.status, 201)
+
+    def test_says_that_an_order_is_missing_when_it_is(self):
+        answer = self.shop.get(f"/orders/{uuid.uuid4()}")
+
+        self.assertEqual(answer.status_code, 404)
+
+
+class CachedAvailabilityTests(TestCase):
+    def setUp(self):
+        self.enterContext(override(inventory_availability="v2"))
+        self.shop = Caller(given_api_key())
+        given_stock("CUP", on_hand=10)
+        cache.clear()
+
+    def ask(self, *codes):
+        return self.shop.post("/stock/availability", {"skus": list(codes)}).json()
+
+    def test_answers_from_the_cache_and_says_how_old_that_is(self):
+        first = self.ask("CUP")
+        StockLevel.objects.update(safety=4)
+
+        again = self.ask("CUP", "NONE")
+
+        self.assertEqual(again["data"][0]["available"], 10)
+        self.assertEqual(again["data"][1]["is_known"], False)
+        self.assertEqual(again["as_of"], first["as_of"])
+
+    def test_asks_the_database_when_what_it_has_is_too_old(self):
+        self.ask("CUP")
+        StockLevel.objects.update(safety=4)
+
+        with override_settings(AVAILABILITY_CACHE_S=0):
+            again = self.ask("CUP")
+
+        self.assertEqual(again["data"][0]["available"], 6)
+
+    def test_believes_nothing_that_it_did_not_write(self):
+        given_stock("POT", on_hand=3)
+        self.ask("CUP")
+        for lie in ("garbage", 7, cache.get("availability:1:CUP")):
+            with self.subTest(lie):
+                cache.set("availability:1:POT", lie)
+
+                self.assertEqual(self.ask("POT")["data"][0]["available"], 3)
+
+    @override_settings(CACHES=NOWHERE)
+    def test_answers_live_when_redis_is_gone(self):
+        self.assertEqual(self.ask("CUP")["data"][0]["available"], 10)
+
+
+class GuardTests:
+    def test_asks_once_a_second_while_redis_is_away(self):
+        now, calls = [0.0], []
+        guard = guarded.Guard(lambda: now[0])
+
+        def call():
+            calls.append(now[0])
+            raise ConnectionRefusedError
+
+        for moment in (0.0, 0.1, 0.9, 1.0, 1.5, 2.0):
+            now[0] = moment
+            assert guard.ask(call, "miss") == "miss"
+
+        assert calls == [0.0, 1.0, 2.0]
+
+    def test_asks_always_once_redis_is_back(self):
+        now = [0.0]
+        guard = guarded.Guard(lambda: now[0])
+        guard.ask(self.fail, "miss")
+        now[0] = 1.0
+
+        assert [guard.ask(lambda: "hit", "miss") for _ in range(3)] == ["hit"] * 3
+
+    def test_a_value_that_cannot_be_read_is_a_miss_and_no_outage(self):
+        guard = guarded.Guard(lambda: 0.0)
+
+        def unreadable():
+            raise ValueError
+
+        assert guard.ask(unreadable, "miss") == "miss"
+        assert guard.ask(lambda: "hit", "miss") == "hit"
+
+    def fail(self):
+        raise TimeoutError
