@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 from events.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
@@ -74,6 +75,7 @@ class NewEvent:
     Something that happened to one aggregate.
 
     aggregate_version: rises by every event of an aggregate; gaps are legal, repeats are not.
+    at: when it happened, None for the time of its transaction.
     """
 
     type: str
@@ -81,6 +83,7 @@ class NewEvent:
     aggregate_id: str
     aggregate_version: int
     data: dict[str, Any]
+    at: datetime | None = None
 
 
 def read_key(header: str | None) -> str:

@@ -57,10 +57,11 @@ DELETE FROM events_idempotencykey k
 ADD_EVENTS = """
 INSERT INTO events_event
        (id, type, aggregate_type, aggregate_id, aggregate_version, data, traceparent, occurred_at)
-SELECT id, type, aggregate_type, aggregate_id, aggregate_version, data, '', %s
+SELECT id, type, aggregate_type, aggregate_id, aggregate_version, data, '',
+       coalesce(at, %s)
   FROM jsonb_to_recordset(%s::jsonb)
     AS r(id uuid, type text, aggregate_type text, aggregate_id text, aggregate_version bigint,
-         data jsonb)
+         data jsonb, at timestamptz)
 """
 
 # Statements that the server prepares; a test prepares each against the migrated schema.
@@ -139,6 +140,7 @@ def add_events(events: Sequence[NewEvent], *, now: datetime) -> None:
             "aggregate_id": event.aggregate_id,
             "aggregate_version": event.aggregate_version,
             "data": event.data,
+            "at": event.at,
         }
         for event in events
     ]

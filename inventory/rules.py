@@ -202,7 +202,11 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """One row of the ledger: a change, the level after it, and why."""
+    """
+    One row of the ledger: a change, the level after it, and why.
+
+    at: when it happened, None for the time of its transaction.
+    """
 
     kind: MovementKind
     change: Change
@@ -212,15 +216,21 @@ class Movement:
     reference: str = ""
     order_id: UUID | None = None
     provenance: Provenance = Provenance("", "")
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one order wants: units by SKU code, each 1 or more, summed over its lines."""
+    """
+    What one order wants: units by SKU code, each 1 or more, summed over its lines.
+
+    at: when it asked, None for the time of its transaction.
+    """
 
     order_id: UUID
     units: Mapping[str, int]
     provenance: Provenance
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

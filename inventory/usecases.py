@@ -341,6 +341,7 @@ def allocate(
                     current[code],
                     order_id=demand.order_id,
                     provenance=demand.provenance,
+                    at=demand.at,
                 )
             )
             allocations.append((demand.order_id, current[code].id, units))

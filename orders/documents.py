@@ -9,10 +9,10 @@ from orders.models import Order
 from orders.rules import NewOrder
 
 
-def placed_document(order: NewOrder, *, now: datetime) -> dict[str, Any]:
+def placed_document(order: NewOrder) -> dict[str, Any]:
     """Return the document of an order that is being placed."""
     draft, quote = order.draft, order.quote
-    placed_at = instant(now)
+    placed_at = instant(order.placed_at)
     return {
         "id": str(order.id),
         "number": order.number,

@@ -139,6 +139,7 @@ def _write(placements: Sequence[Placement]) -> list[Told]:
 
     Three round trips, however many orders: two are for reading, the rest travels at the end.
     """
+    # Of the transaction; what tells of one order has that order's own time.
     now = max(placement.now for placement in placements)
     with pipeline():
         told = claim_keys([placement.request for placement in placements], now=now)
@@ -159,7 +160,7 @@ def _place_claimed(placements: Sequence[Placement], *, now: datetime) -> list[To
         for placement, (number,) in zip(placements, numbers.fetchall(), strict=True)
     ]
     demands = [
-        Demand(order.id, order.draft.units_by_sku(), placement.provenance)
+        Demand(order.id, order.draft.units_by_sku(), placement.provenance, at=placement.now)
         for placement, order in zip(placements, priced, strict=True)
         if isinstance(order, NewOrder)
     ]
@@ -173,9 +174,9 @@ def _place_claimed(placements: Sequence[Placement], *, now: datetime) -> list[To
             told.append(out_of_stock(order.draft, shortages))
         else:
             placed.append(order)
-            told.append(_answer(order, now=now))
+            told.append(_answer(order))
     if placed:
-        storage.add_orders(placed, now=now)
+        storage.add_orders(placed)
         record_events([_placed_event(order) for order in placed], now=now)
     _settle_keys(placements, told)
     return told
@@ -192,14 +193,15 @@ def _priced(placement: Placement, number: int, skus: Mapping[str, Sku]) -> NewOr
         account_id=placement.request.account_id,
         draft=placement.draft,
         quote=price,
+        placed_at=placement.now,
         served_version=placement.provenance.served_version,
         rules_generation=placement.rules_generation,
         trace_id=placement.provenance.trace_id,
     )
 
 
-def _answer(order: NewOrder, *, now: datetime) -> Answer:
-    body = orjson.dumps(placed_document(order, now=now)).decode()
+def _answer(order: NewOrder) -> Answer:
+    body = orjson.dumps(placed_document(order)).decode()
     return Answer(201, body, etag=etag(1), location=address(order.id))
 
 
@@ -220,6 +222,7 @@ def _placed_event(order: NewOrder) -> NewEvent:
             "served_version": order.served_version,
             "version": 1,
         },
+        at=order.placed_at,
     )
 
 

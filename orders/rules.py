@@ -212,13 +212,14 @@ def out_of_stock(draft: OrderDraft, shortages: Sequence[Short]) -> InsufficientS
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """A draft that has a price: all that is written of it, but for the time and the version."""
+    """A draft that has a price: all that is written of it, but for the version."""
 
     id: UUID
     number: int
     account_id: int
     draft: OrderDraft
     quote: Quote
+    placed_at: datetime
     served_version: str
     rules_generation: int | None = None
     trace_id: str = ""

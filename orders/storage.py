@@ -1,7 +1,6 @@
 """Every query on orders. What writes joins the caller's transaction."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -24,11 +23,10 @@ INSERT INTO orders_order
 SELECT id, number, account, customer, reference, 'placed', 'unpaid', 'unfulfilled',
        currency, subtotal, charges, total, ship_to, metadata,
        served, generation, trace, placed, placed, 1
-  FROM (SELECT %s::timestamptz AS placed) AS t,
-       jsonb_to_recordset(%s::jsonb)
+  FROM jsonb_to_recordset(%s::jsonb)
     AS r(id uuid, number bigint, account bigint, customer text, reference text,
          currency text, subtotal bigint, charges jsonb, total bigint, ship_to jsonb,
-         metadata jsonb, served text, generation bigint, trace text)
+         metadata jsonb, served text, generation bigint, trace text, placed timestamptz)
 """
 
 ADD_LINES = """
@@ -46,9 +44,9 @@ def ask_numbers(count: int) -> psycopg.Cursor[tuple[Any, ...]]:
     return hot_cursor().execute(NEXT_NUMBERS, (count,))
 
 
-def add_orders(orders: Sequence[NewOrder], *, now: datetime) -> None:
+def add_orders(orders: Sequence[NewOrder]) -> None:
     """Write orders and their lines. Joins a pipeline."""
-    hot_cursor().execute(ADD_ORDERS, (now, document([_order_row(order) for order in orders])))
+    hot_cursor().execute(ADD_ORDERS, (document([_order_row(order) for order in orders]),))
     lines = [
         {"o": order.id, "n": n, "sku": line.sku, "q": line.quantity, "p": price}
         for order in orders
@@ -76,6 +74,7 @@ def _order_row(order: NewOrder) -> dict[str, Any]:
         "served": order.served_version,
         "generation": order.rules_generation,
         "trace": order.trace_id,
+        "placed": order.placed_at,
     }
 
 
