@@ -119,6 +119,12 @@ def lock_stock(codes: Iterable[str], *, location: str) -> tuple[dict[str, Sku], 
     return {row[1]: Sku(*row) for row in skus}, level_by_code
 
 
+def find_skus(codes: Iterable[str]) -> dict[str, Sku]:
+    """Return SKUs as they are now, by code; a code that does not exist is not in the answer."""
+    rows = hot_cursor().execute(READ_SKUS, (",".join(codes),))
+    return {row[1]: Sku(*row) for row in rows}
+
+
 def move_levels(movements: Sequence[NewMovement], *, now: datetime) -> None:
     """
     Write the levels that movements led to, and the movements themselves.

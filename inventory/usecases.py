@@ -1,7 +1,7 @@
 """The public door of inventory: what is sold, what is there, and every way to move it."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -59,6 +59,7 @@ __all__ = [
     "adjust_stock",
     "allocate",
     "create_sku",
+    "find_skus",
     "get_sku",
     "get_stock",
     "list_movements",
@@ -110,6 +111,11 @@ def create_sku(
 def get_sku(code: str) -> SkuRow:
     """Return a SKU; raises SkuNotFound."""
     return storage.get_sku(code)
+
+
+def find_skus(codes: Iterable[str]) -> dict[str, Sku]:
+    """Return SKUs as they are now, by code; a code that does not exist is not in the answer."""
+    return storage.find_skus(codes)
 
 
 def list_skus(*, after: str = "", limit: int) -> tuple[list[SkuRow], str | None]:
