@@ -1,0 +1,19 @@
+"""What every test stands on."""
+
+import os
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from django.conf import settings
+
+
+def in_database(url: str, number: int) -> str:
+    """Return the URL of another database of the same Redis."""
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query)) | {"db": str(number)}
+    return urlunsplit(parts._replace(query=urlencode(query)))
+
+
+# Each process of a parallel run has a Redis database of its own, as it has one in PostgreSQL:
+# a test may empty it.
+_process = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+settings.CACHES["default"]["LOCATION"] = in_database(settings.REDIS_URL, int(_process) + 1)
