@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal, Protocol
 from uuid import UUID
 
@@ -18,6 +19,12 @@ PRICE_MINOR_MAX = 1_000_000_000
 UNITS_MAX = 1_000_000_000_000
 
 MovementKind = Literal["receive", "allocate", "release", "adjust"]
+# ISO 4217: how many decimals the minor unit of a currency is, where it is not 2.
+DECIMALS = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
+    3: "BHD IQD JOD KWD LYD OMR TND",
+    4: "CLF UYW",
+}
 REASONS = ("count", "damage", "loss", "found", "correction", "other")
 
 
@@ -125,6 +132,16 @@ class Availability:
     is_active: bool
     available: int | None
     as_of: datetime
+
+
+def money_text(amount_minor: int, currency: str) -> str:
+    """
+    Return an amount as people read it: 1,234.50 EUR.
+
+    amount_minor: minor units of currency, as many to the unit as ISO 4217 says.
+    """
+    decimals = next((n for n, codes in DECIMALS.items() if currency in codes), 2)
+    return f"{Decimal(amount_minor).scaleb(-decimals):,f} {currency}"
 
 
 class Counters(Protocol):

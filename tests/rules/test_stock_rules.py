@@ -3,7 +3,16 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inventory.rules import Change, Level, Shortage, grant, moved, recorded, shortfall_of
+from inventory.rules import (
+    Change,
+    Level,
+    Shortage,
+    grant,
+    money_text,
+    moved,
+    recorded,
+    shortfall_of,
+)
 
 SKUS = st.sampled_from(["A", "B", "C"])
 DEMANDS = st.lists(st.dictionaries(SKUS, st.integers(1, 6), min_size=1), max_size=12)
@@ -63,3 +72,13 @@ class LevelTests:
         after = recorded(level, delta)
 
         assert after.shortfall == max(0, level.allocated - after.on_hand) == shortfall_of(after)
+
+
+class MoneyTextTests:
+    def test_has_as_many_decimals_as_its_currency(self):
+        told = {"EUR": "1,234.50 EUR", "JPY": "123,450 JPY", "KWD": "123.450 KWD"}
+
+        assert {currency: money_text(123450, currency) for currency in told} == told
+
+    def test_tells_nothing_and_less(self):
+        assert (money_text(0, "EUR"), money_text(-5, "EUR")) == ("0.00 EUR", "-0.05 EUR")
