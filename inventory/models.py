@@ -73,6 +73,10 @@ class StockLevel(models.Model):
     version = models.BigIntegerField(default=0)
 
     class Meta:
+        permissions = [
+            ("receive_stock", "Can receive stock"),
+            ("adjust_stock", "Can adjust and count stock"),
+        ]
         constraints = [
             models.UniqueConstraint(fields=["sku", "location"], name="inventory_one_level"),
             models.CheckConstraint(
@@ -100,7 +104,7 @@ class StockLevel(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.sku_id}@{self.location_id}"
+        return f"{self.sku} at {self.location}"
 
     @property
     def available(self) -> int:
@@ -159,6 +163,19 @@ class Movement(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.pk}"
+
+    @property
+    def change_text(self) -> str:
+        """The counters that changed, as people read them: allocated +3."""
+        changes = (
+            ("on hand", self.on_hand_change),
+            ("unavailable", self.unavailable_change),
+            ("held", self.held_change),
+            ("allocated", self.allocated_change),
+            ("incoming", self.incoming_change),
+            ("shortfall", self.shortfall_change),
+        )
+        return ", ".join(f"{name} {units:+,}" for name, units in changes if units)
 
 
 class Allocation(models.Model):

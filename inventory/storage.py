@@ -252,3 +252,12 @@ def list_movements(code: str, *, location: str) -> QuerySet[Movement]:
         .select_related("level__sku", "level__location")
         .order_by("-level_version")
     )
+
+
+def list_movements_of_order(order_id: UUID) -> QuerySet[Movement]:
+    """Return the ledger rows of an order, first to last."""
+    return (
+        Movement.objects.filter(order_id=order_id)
+        .select_related("level__sku", "level__location")
+        .order_by("id")
+    )

@@ -36,6 +36,7 @@ from inventory.rules import (
     StockAboveLimit,
     StockBelowZero,
     StockChanged,
+    money_text,
 )
 
 __all__ = [
@@ -63,9 +64,11 @@ __all__ = [
     "get_sku",
     "get_stock",
     "list_movements",
+    "list_order_movements",
     "list_skus",
     "list_stock",
     "lock_stock",
+    "money_text",
     "read_availability",
     "receive_stock",
     "release_order",
@@ -155,6 +158,11 @@ def list_movements(
         movements = movements.filter(level_version__lt=before_version)
     rows = list(movements[: limit + 1])
     return rows[:limit], str(rows[limit - 1].level_version) if len(rows) > limit else None
+
+
+def list_order_movements(order_id: UUID) -> list[MovementRow]:
+    """Return every ledger row of an order, first to last; empty for an order without stock."""
+    return list(storage.list_movements_of_order(order_id))
 
 
 def read_availability(codes: Sequence[str], *, now: datetime) -> dict[str, Availability]:

@@ -4,23 +4,18 @@ import re
 from datetime import timedelta
 
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Group, User
+from django.contrib.auth.models import User
 from django.test import Client, TestCase
 from django.urls import reverse
 from django.utils import timezone
 
 from accounts import rules, usecases
 from accounts.models import ApiKey
+from tests.admin.people import given_person
 
 LIST = reverse("admin:accounts_apikey_changelist")
 ISSUE = reverse("admin:accounts_apikey_add")
 KEY = re.compile(rules.KEY_PATTERN)
-
-
-def given_person(role):
-    person = User.objects.create_user(role.replace(" ", "-"), is_staff=True)
-    person.groups.add(Group.objects.get(name=role))
-    return person
 
 
 def page_of(name, key):
