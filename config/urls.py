@@ -6,6 +6,9 @@ from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSpli
 
 from config.catalogue import error_page, errors_index
 
+admin.site.site_title = admin.site.site_header = "Sluice"
+admin.site.index_title = "Back office"
+
 urlpatterns = [
     path("admin/", include("accounts.urls")),
     path("admin/", admin.site.urls),
