@@ -238,7 +238,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["config.rest.StrictJsonParser"],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.rest.JsonOnly",
     "DEFAULT_METADATA_CLASS": "config.rest.AllowedMethods",
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "config.schema.ApiSchema",
     "EXCEPTION_HANDLER": "config.problems.exception_handler",
     "UNAUTHENTICATED_USER": None,
 }
@@ -252,6 +252,9 @@ SPECTACULAR_SETTINGS = {
     "OAS_VERSION": "3.1.0",
     "SERVERS": [{"url": PUBLIC_URL or "/"}],
     "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_PATCH": False,
+    "POSTPROCESSING_HOOKS": ["config.schema.add_what_is_shared"],
     "SERVE_AUTHENTICATION": (
         [] if DOCS_PUBLIC else ["rest_framework.authentication.SessionAuthentication"]
     ),

@@ -18,6 +18,7 @@ Units = Annotated[int, Field(ge=0, le=UNITS_MAX)]
 Reason = Annotated[str, Field(pattern=f"^({'|'.join(REASONS)})$", examples=["damage"])]
 
 AVAILABILITY_SKUS_MAX = 500
+AFTER = Field(description="Go on where the last page ended: its next_cursor.")
 
 
 class Body(BaseModel):
@@ -93,14 +94,14 @@ class PageQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    limit: Annotated[int, Field(ge=1, le=100)] = 50
-    cursor: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")] | None = None
+    limit: Annotated[int, Field(ge=1, le=100, description="At most this many entries.")] = 50
+    cursor: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$"), AFTER] | None = None
 
 
 class MovementQuery(PageQuery):
     """Which page of a ledger."""
 
-    cursor: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
+    cursor: Annotated[str, Field(pattern=r"^[0-9]{1,18}$"), AFTER] | None = None
     location: LocationCode = "main"
 
 

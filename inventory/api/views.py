@@ -11,6 +11,7 @@ from rest_framework.viewsets import ViewSet
 
 from events.usecases import Answer, KeyedRequest, keyed_request
 from inventory import usecases
+from inventory.api import schema
 from inventory.api.serializers import (
     AdjustmentIn,
     AvailabilityIn,
@@ -37,12 +38,14 @@ class SkuViewSet(ViewSet):
         "partial_update": "stock:write",
     }
 
+    @schema.list_skus
     def list(self, request: Request) -> Response:
         """Return SKUs by code."""
         query = PageQuery.model_validate(request.query_params.dict())
         skus, next_cursor = usecases.list_skus(after=query.cursor or "", limit=query.limit)
         return Response({"data": [sku_document(sku) for sku in skus], "next_cursor": next_cursor})
 
+    @schema.create_sku
     def create(self, request: Request) -> Response:
         """Add a SKU, with no stock."""
         body = SkuIn.model_validate(request.data)
@@ -51,10 +54,12 @@ class SkuViewSet(ViewSet):
             sku_document(sku), status=201, headers={"Location": f"/api/v1/skus/{sku.code}"}
         )
 
+    @schema.get_sku
     def retrieve(self, request: Request, code: str) -> Response:
         """Return one SKU."""
         return Response(sku_document(usecases.get_sku(code)))
 
+    @schema.update_sku
     def partial_update(self, request: Request, code: str) -> Response:
         """Change some members of a SKU. Orders placed before keep their prices."""
         body = SkuChange.model_validate(request.data)
@@ -75,6 +80,7 @@ class StockViewSet(ViewSet):
         "adjust": "stock:write",
     }
 
+    @schema.list_stock
     def list(self, request: Request) -> Response:
         """Return the stock of tracked SKUs, by code."""
         query = PageQuery.model_validate(request.query_params.dict())
@@ -83,11 +89,13 @@ class StockViewSet(ViewSet):
         data = [stock_document(sku, sku.levels.all(), now=now) for sku in skus]
         return Response({"data": data, "next_cursor": next_cursor})
 
+    @schema.get_stock
     def retrieve(self, request: Request, code: str) -> Response:
         """Return one SKU's stock."""
         sku = usecases.get_stock(code)
         return Response(stock_document(sku, sku.levels.all(), now=timezone.now()))
 
+    @schema.list_stock_movements
     def movements(self, request: Request, code: str) -> Response:
         """Return one SKU's ledger at one location, newest first."""
         query = MovementQuery.model_validate(request.query_params.dict())
@@ -100,6 +108,7 @@ class StockViewSet(ViewSet):
         data = [movement_document(row) for row in rows]
         return Response({"data": data, "next_cursor": next_cursor})
 
+    @schema.check_availability
     def availability(self, request: Request) -> Response:
         """Return what can be ordered now of many SKUs, in the order asked for."""
         body = AvailabilityIn.model_validate(request.data)
@@ -109,6 +118,7 @@ class StockViewSet(ViewSet):
         oldest = min((availability.as_of for availability in found.values()), default=now)
         return Response({"data": data, "as_of": oldest})
 
+    @schema.receive_stock
     def receive(self, request: Request, code: str) -> HttpResponse:
         """Add units that came in."""
         body = ReceiptIn.model_validate(request.data)
@@ -123,6 +133,7 @@ class StockViewSet(ViewSet):
         )
         return _told(answer)
 
+    @schema.adjust_stock
     def adjust(self, request: Request, code: str) -> HttpResponse:
         """Correct the units on hand, by a delta or to a number."""
         body = AdjustmentIn.model_validate(request.data)

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from orders.models import Order
 from orders.rules import (
@@ -36,6 +36,9 @@ def _small_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
 SkuCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["22196"])]
 Text = Annotated[str, Field(min_length=1, max_length=128)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_small_metadata)]
+Status = Annotated[Order.Status, WithJsonSchema({"type": "string", "enum": Order.Status.values})]
+Limit = Annotated[int, Field(ge=1, le=100, description="At most this many entries.")]
+AFTER = Field(description="Go on where the last page ended: its next_cursor.")
 
 
 class Body(BaseModel):
@@ -126,15 +129,17 @@ class OrderQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    limit: Annotated[int, Field(ge=1, le=100)] = 50
-    cursor: Annotated[str, AfterValidator(_is_cursor)] | None = None
-    status: Order.Status | None = None
+    limit: Limit = 50
+    cursor: Annotated[str, AfterValidator(_is_cursor), AFTER] | None = None
+    status: Status | None = None
     customer: Text | None = None
     reference: Text | None = None
     sku: SkuCode | None = None
-    placed_after: AwareDatetime | None = None
-    placed_before: AwareDatetime | None = None
-    updated_since: AwareDatetime | None = None
+    placed_after: Annotated[AwareDatetime, Field(description="Later than this.")] | None = None
+    placed_before: Annotated[AwareDatetime, Field(description="Earlier than this.")] | None = None
+    updated_since: (
+        Annotated[AwareDatetime, Field(description="At this instant or later.")] | None
+    ) = None
     served_version: Annotated[str, Field(min_length=1, max_length=32)] | None = None
 
 
@@ -143,8 +148,8 @@ class EventQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    limit: Annotated[int, Field(ge=1, le=100)] = 100
-    cursor: Annotated[str, Field(pattern=r"^[0-9]{1,18}$")] | None = None
+    limit: Limit = 100
+    cursor: Annotated[str, Field(pattern=r"^[0-9]{1,18}$"), AFTER] | None = None
 
 
 class LineOut(BaseModel):

@@ -14,6 +14,7 @@ from rest_framework.viewsets import ViewSet
 from events.usecases import Answer, EventsError, KeyedRequest, keyed_request
 from inventory.usecases import Provenance
 from orders import usecases
+from orders.api import schema
 from orders.api.serializers import (
     BulkIn,
     BulkOrderIn,
@@ -41,6 +42,7 @@ class OrderViewSet(ViewSet):
         "events": "orders:read",
     }
 
+    @schema.place_order
     def create(self, request: Request) -> HttpResponse:
         """Take an order, or say precisely why not."""
         order = OrderIn.model_validate(request.data)
@@ -58,6 +60,7 @@ class OrderViewSet(ViewSet):
             content_type="application/json",
         )
 
+    @schema.place_orders
     def bulk(self, request: Request) -> HttpResponse:
         """Take many orders, each with a key of its own; one that is refused harms no other."""
         items = BulkIn.model_validate(request.data).orders
@@ -87,6 +90,7 @@ class OrderViewSet(ViewSet):
             "body": orjson.Fragment(problem.content),
         }
 
+    @schema.list_orders
     def list(self, request: Request) -> Response:
         """Return orders, newest first."""
         query = OrderQuery.model_validate(request.query_params.dict())
@@ -104,6 +108,7 @@ class OrderViewSet(ViewSet):
             }
         )
 
+    @schema.get_order
     def retrieve(self, request: Request, order_id: UUID) -> HttpResponse:
         """Return one order; `Cache-Control: no-cache` asks for it as it is at this moment."""
         order = usecases.read_order(
@@ -115,6 +120,7 @@ class OrderViewSet(ViewSet):
             order.body, headers={"ETag": order.etag}, content_type="application/json"
         )
 
+    @schema.list_order_events
     def events(self, request: Request, order_id: UUID) -> Response:
         """Return an order's timeline, first to last."""
         query = EventQuery.model_validate(request.query_params.dict())

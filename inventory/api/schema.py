@@ -1,0 +1,135 @@
+"""What the schema tells of SKUs and stock besides what the views do."""
+
+from typing import Any
+
+from drf_spectacular.utils import (
+    OpenApiExample,
+    OpenApiParameter,
+    extend_schema,
+)
+from pydantic import BaseModel
+
+from events.usecases import (
+    IdempotencyKeyInvalid,
+    IdempotencyKeyMissing,
+    IdempotencyKeyReused,
+    RequestInProgress,
+)
+from inventory.api.serializers import (
+    AdjustmentIn,
+    AvailabilityIn,
+    AvailabilityListOut,
+    MovementDone,
+    MovementPage,
+    MovementQuery,
+    PageQuery,
+    ReceiptIn,
+    SkuChange,
+    SkuIn,
+    SkuOut,
+    SkuPage,
+    StockOut,
+    StockPage,
+)
+from inventory.usecases import (
+    LocationNotFound,
+    SkuExists,
+    SkuNotFound,
+    SkuUntracked,
+    StockAboveLimit,
+    StockBelowZero,
+    StockChanged,
+)
+
+MOVING = (
+    IdempotencyKeyMissing,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyReused,
+    RequestInProgress,
+    SkuNotFound,
+    SkuUntracked,
+    LocationNotFound,
+    StockAboveLimit,
+)
+LOCATION = OpenApiParameter(
+    "Location", str, "header", response=[201], description="Where the SKU is."
+)
+
+
+def _by(query: type[BaseModel]) -> list[Any]:
+    # drf-spectacular takes models of pydantic for parameters, which its types do not say.
+    return [query]
+
+
+list_skus = extend_schema(
+    operation_id="list_skus", parameters=_by(PageQuery), responses={200: SkuPage}
+)
+create_sku = extend_schema(
+    operation_id="create_sku",
+    parameters=[LOCATION],
+    request=SkuIn,
+    responses={201: SkuOut},
+    examples=[
+        OpenApiExample(
+            "A cup",
+            {"code": "CUP", "name": "Tea cup", "price_minor": 250, "currency": "EUR"},
+            request_only=True,
+        )
+    ],
+    extensions={"x-refusals": (SkuExists,)},
+)
+get_sku = extend_schema(
+    operation_id="get_sku",
+    responses={200: SkuOut},
+    extensions={"x-refusals": (SkuNotFound,)},
+)
+update_sku = extend_schema(
+    operation_id="update_sku",
+    request=SkuChange,
+    responses={200: SkuOut},
+    examples=[OpenApiExample("A new price", {"price_minor": 275}, request_only=True)],
+    extensions={"x-refusals": (SkuNotFound,)},
+)
+list_stock = extend_schema(
+    operation_id="list_stock", parameters=_by(PageQuery), responses={200: StockPage}
+)
+get_stock = extend_schema(
+    operation_id="get_stock",
+    responses={200: StockOut},
+    extensions={"x-refusals": (SkuNotFound,)},
+)
+list_stock_movements = extend_schema(
+    operation_id="list_stock_movements",
+    parameters=_by(MovementQuery),
+    responses={200: MovementPage},
+    extensions={"x-refusals": (SkuNotFound,)},
+)
+check_availability = extend_schema(
+    operation_id="check_availability",
+    request=AvailabilityIn,
+    responses={200: AvailabilityListOut},
+    examples=[OpenApiExample("Two SKUs", {"skus": ["CUP", "22196"]}, request_only=True)],
+)
+receive_stock = extend_schema(
+    operation_id="receive_stock",
+    request=ReceiptIn,
+    responses={201: MovementDone},
+    examples=[
+        OpenApiExample("A delivery", {"quantity": 100, "reference": "PO-7"}, request_only=True)
+    ],
+    extensions={"x-refusals": MOVING},
+)
+adjust_stock = extend_schema(
+    operation_id="adjust_stock",
+    request=AdjustmentIn,
+    responses={201: MovementDone},
+    examples=[
+        OpenApiExample("By a delta", {"delta": -2, "reason": "damage"}, request_only=True),
+        OpenApiExample(
+            "To a count",
+            {"on_hand": 97, "expected_on_hand": 98, "reason": "count"},
+            request_only=True,
+        ),
+    ],
+    extensions={"x-refusals": (*MOVING, StockBelowZero, StockChanged)},
+)
