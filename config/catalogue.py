@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_safe
 
 from config.errors import NotFound
 from config.problems import STATUS_BY_KIND, is_refusal, problem_response, title_of
@@ -24,12 +26,17 @@ def list_refusals() -> dict[str, list[type[Exception]]]:
     return refusals
 
 
+# Exempt, so that another verb is answered by what it is, 405, and not as a forged form.
+@csrf_exempt
+@require_safe
 def errors_index(request: HttpRequest) -> HttpResponse:
     """List every code."""
     refusals = list_refusals()
     return _cached({"data": [_entry(refusals[code][0]) for code in sorted(refusals)]})
 
 
+@csrf_exempt
+@require_safe
 def error_page(request: HttpRequest, code: str) -> HttpResponse:
     """Tell what one code means."""
     refusals = list_refusals().get(code)

@@ -62,7 +62,7 @@ class ApiSchema(AutoSchema):
     def get_summary(self) -> str:
         return super().get_description().split("\n", maxsplit=1)[0].rstrip(".")
 
-    def get_description(self) -> str:
+    def get_description(self) -> str:  # type: ignore[override]
         description: str = super().get_description()
         return f"{description}\n\nScope: `{self._scope()}`."
 
