@@ -142,7 +142,8 @@ def add_what_is_shared(result: Fragment, **_: Any) -> Fragment:
     for kind, components in COMPONENTS.items():
         result["components"].setdefault(kind, {}).update(components)
     result["components"]["examples"] = {
-        code: {"value": example_of(refusal)} for code, refusal in sorted(list_refusals().items())
+        code: {"value": example_of(refusals[0])}
+        for code, refusals in sorted(list_refusals().items())
     }
     result["paths"].update(PLAIN_ADDRESSES)
     result["tags"] = [{"name": name, "description": text} for name, text in TAGS.items()]

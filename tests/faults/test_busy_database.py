@@ -1,0 +1,158 @@
+"""PostgreSQL is busy, full, away or broken: the caller hears what to do, and nothing moved."""
+
+import threading
+from contextlib import contextmanager
+
+import psycopg
+from django.db import connection
+
+from accounts.authentication import keyring
+from rollout.codepath import override
+from tests.api.test_error_table import ORDER, ErrorTable
+from tests.builders import level_of, what_moved
+from tests.committed import CommittedTestCase
+
+LOCK_CUPS = "SELECT * FROM inventory_stocklevel FOR UPDATE"
+BREAK_ORDERS = """
+CREATE FUNCTION stumble() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN RAISE EXCEPTION 'planted'; END $$;
+CREATE TRIGGER stumble BEFORE INSERT ON orders_order EXECUTE FUNCTION stumble()
+"""
+MEND_ORDERS = "DROP TRIGGER stumble ON orders_order; DROP FUNCTION stumble()"
+
+
+class BusyDatabaseTests(ErrorTable, CommittedTestCase):
+    def setUp(self):
+        super().setUp()
+        self.settings = connection.settings_dict
+        self.kept = {**self.settings, "OPTIONS": dict(self.settings["OPTIONS"])}
+        self.addCleanup(self.reconnect)
+
+    def reconnect(self, *, host=None, **options):
+        """Let this thread's next connection be made in another way, or as it was."""
+        connection.close()
+        if "pool" in self.settings["OPTIONS"]:
+            connection.close_pool()
+        self.settings |= {
+            "HOST": host or self.kept["HOST"],
+            "OPTIONS": self.kept["OPTIONS"] | options,
+        }
+        keyring.forget()
+
+    @contextmanager
+    def somebody_doing(self, statement):
+        """Have another connection in a transaction, which ends without a trace."""
+        names = ("host", "port", "dbname", "user", "password")
+        ours = connection.get_connection_params()
+        with psycopg.connect(**{name: ours[name] for name in names if name in ours}) as theirs:
+            theirs.execute(statement)
+            yield
+            theirs.rollback()
+
+    def each_version(self):
+        for version in ("v1", "v2"):
+            with override(orders_place=version):
+                yield version
+
+    def busy(self, response):
+        self.refused(response, 503, "temporarily_unavailable", retryable=True, effect="none")
+
+    def test_a_key_that_is_being_worked_on(self):
+        answers = []
+        with override(orders_place="v1"), self.somebody_doing(LOCK_CUPS):
+            first = threading.Thread(target=self.post_in_thread, args=("k-1", answers))
+            first.start()
+            self.wait_for_one_who_waits()
+
+            response = self.post(key="k-1")
+
+            self.refused(response, 409, "request_in_progress", retryable=True, effect="unknown")
+            assert response.headers["Retry-After"] == "1"
+        first.join()
+        again = self.post(key="k-1")
+
+        assert [answer.status_code for answer in answers] == [201]
+        assert again.content == answers[0].content
+        assert level_of("CUP").allocated == 3
+
+    def post_in_thread(self, key, answers):
+        # What is set in this thread is not known in that one.
+        with override(orders_place="v1"):
+            answers.append(self.post(key=key))
+        connection.close()
+
+    def wait_for_one_who_waits(self):
+        with connection.cursor() as cursor:
+            for _ in range(500):
+                cursor.execute("SELECT pg_sleep(0.01), count(*) FROM pg_locks WHERE NOT granted")
+                if cursor.fetchone()[1]:
+                    return
+        self.fail("nobody waits")
+
+    def test_a_lock_that_is_not_had_in_time(self):
+        self.reconnect(options="-c lock_timeout=100")
+        for _ in self.each_version():
+            with self.somebody_doing(LOCK_CUPS):
+                self.busy(self.post(key="k-1"))
+                self.busy(self.post({"quantity": 5}, "/stock/CUP/receipts"))
+                self.busy(self.post({"delta": 1, "reason": "found"}, "/stock/CUP/adjustments"))
+
+        assert self.post(key="k-1").status_code == 201
+
+    def test_a_statement_that_takes_too_long(self):
+        self.reconnect(options="-c statement_timeout=100")
+        for _ in self.each_version():
+            with self.somebody_doing(LOCK_CUPS):
+                self.busy(self.post(key="k-1"))
+
+        assert self.post(key="k-1").status_code == 201
+
+    def test_a_pool_without_a_free_connection(self):
+        self.reconnect(pool={"min_size": 1, "max_size": 1, "timeout": 0.2})
+        for _ in self.each_version():
+            is_held, is_seen = threading.Event(), threading.Event()
+            holder = threading.Thread(target=self.hold_a_connection, args=(is_held, is_seen))
+            connection.close()
+            holder.start()
+            is_held.wait()
+
+            response = self.post(key="k-1")
+
+            is_seen.set()
+            holder.join()
+            self.busy(response)
+
+    def hold_a_connection(self, is_held, is_seen):
+        connection.ensure_connection()
+        is_held.set()
+        is_seen.wait()
+        connection.close()
+
+    def test_a_database_that_is_away(self):
+        for _ in self.each_version():
+            self.reconnect(host="/nowhere")
+
+            responses = [self.post(key="k-1"), self.post({"quantity": 5}, "/stock/CUP/receipts")]
+            responses.append(self.shop.get("/orders"))
+
+            self.reconnect()
+            for response in responses:
+                self.busy(response)
+
+    def test_a_bug(self):
+        with connection.cursor() as cursor:
+            cursor.execute(BREAK_ORDERS)
+        try:
+            for _ in self.each_version():
+                response = self.post(key="k-1")
+
+                problem = self.refused(
+                    response, 500, "internal_error", retryable=True, effect="unknown"
+                )
+                assert "planted" not in str(problem)
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute(MEND_ORDERS)
+        assert self.post(key="k-1").status_code == 201
+        assert what_moved()["orders"] == 1
+        assert ORDER["lines"][0]["quantity"] == level_of("CUP").allocated
