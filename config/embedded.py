@@ -1,16 +1,10 @@
 """PostgreSQL and Valkey from wheels, for trial and tests; production names its own servers."""
 
 import argparse
-import ctypes
-import fcntl
-import hashlib
 import importlib.util
 import os
-import pwd
-import secrets
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 import tempfile
@@ -19,24 +13,35 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, NoReturn, cast
+from typing import IO, cast
 from urllib.parse import quote
 
 import psycopg
 import redis
 from psycopg import sql
 
-# macOS allows this many bytes for a socket's path, Linux 107.
-SOCKET_PATH_BYTES_MAX = 103
+from config.children import (
+    ENDING_SIGNALS,
+    CannotStart,
+    Child,
+    die_with_parent,
+    leave_on_signals,
+)
+from config.homes import (
+    AlreadyRunning,
+    Place,
+    kept_secret,
+    locked_home,
+    open_home,
+    open_place,
+    own_folder,
+    take_lock,
+)
+
 START_S_MAX = 60
 # Servers of a killed run need this long, at most, to write their last and to end.
 LAST_RUN_S_MAX = 30
-STOP_S_MAX = 20
 THROW_AWAY_PREFIX = "sluice-throw-away-"
-ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
-PR_SET_PDEATHSIG = 1
-# Linux tells a child that its parent died; elsewhere a minder does.
-KERNEL_TELLS_OF_DEATH = sys.platform == "linux"
 
 POSTGRES_SETTINGS = {
     "listen_addresses": "",
@@ -57,238 +62,6 @@ appendonly no
 maxmemory 64mb
 maxmemory-policy allkeys-lru
 """
-
-
-class CannotStart(Exception):
-    """Why nothing was started, in one line for a person."""
-
-
-class AlreadyRunning(CannotStart):
-    """Another run has this home."""
-
-
-# --- Processes --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Account:
-    """Whom the servers run as when we are root: PostgreSQL refuses to be root."""
-
-    uid: int
-    gid: int
-
-    def popen_options(self) -> dict[str, Any]:
-        return {"user": self.uid, "group": self.gid, "extra_groups": []}
-
-    def can_run(self, *command: str) -> bool:
-        """Ask the system, not the mode bits: there are also ACLs, mounts and missing libraries."""
-        try:
-            done = subprocess.run(
-                command, cwd="/", capture_output=True, check=False, **self.popen_options()
-            )
-        except OSError:
-            return False
-        return done.returncode == 0
-
-
-def server_account() -> Account | None:
-    """Return whom the servers run as, None for ourselves. Raises CannotStart without a nobody."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        entry = pwd.getpwnam("nobody")
-    except KeyError:
-        raise CannotStart("as root the servers run as the user nobody, who is missing") from None
-    return Account(entry.pw_uid, entry.pw_gid)
-
-
-def _die_with_parent(signal_number: int) -> Callable[[], None] | None:
-    """Return what a new child does so that the kernel signals it when we die."""
-    if not KERNEL_TELLS_OF_DEATH:
-        return None
-    prctl = ctypes.CDLL(None).prctl
-    parent_pid = os.getpid()
-
-    def in_child() -> None:
-        # Popen calls this after the change of user, which would have cleared the wish.
-        prctl(PR_SET_PDEATHSIG, signal_number)
-        # Who dies before the line above is missed by the kernel and seen here.
-        if os.getppid() != parent_pid:
-            os._exit(1)
-
-    return in_child
-
-
-class Child:
-    """
-    A process of its own session that ends when we end, also when we are killed.
-
-    Its own session: Ctrl-C reaches us alone, and we stop what we started in the right order.
-    stop_signals: tried in this order; the first is also what it gets when we die.
-    """
-
-    def __init__(
-        self,
-        arguments: Sequence[str],
-        *,
-        stop_signals: tuple[signal.Signals, ...],
-        account: Account | None = None,
-        **options: Any,
-    ) -> None:
-        self.stop_signals = stop_signals
-        self.process: subprocess.Popen[bytes] = subprocess.Popen(
-            arguments,
-            start_new_session=True,
-            preexec_fn=_die_with_parent(stop_signals[0]),  # noqa: PLW1509 - we have one thread
-            **options,
-            **(account.popen_options() if account else {}),
-        )
-        self.minder = None if KERNEL_TELLS_OF_DEATH else self._minder()
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    def _minder(self) -> "subprocess.Popen[bytes]":
-        # The pipe has one writer, us: it reads as ended as soon as we are gone.
-        program = "import os, sys; sys.stdin.read(); os.kill(int(sys.argv[1]), int(sys.argv[2]))"
-        return subprocess.Popen(
-            [sys.executable, "-c", program, str(self.pid), str(int(self.stop_signals[0]))],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
-
-    def stop(self, patience_s: float = STOP_S_MAX) -> None:
-        """End the process and wait until it is gone."""
-        if self.minder is not None:
-            self.minder.kill()
-            self.minder.wait()
-        for signal_number in (*self.stop_signals, signal.SIGKILL):
-            if self.process.poll() is None:
-                self.process.send_signal(signal_number)
-                try:
-                    self.process.wait(patience_s)
-                except subprocess.TimeoutExpired:
-                    continue
-        self.process.wait()
-
-
-# --- Places -----------------------------------------------------------------------------------
-
-
-def kept_secret(path: Path) -> str:
-    """Return the secret in the file, which is made, readable by its owner alone, when missing."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text(encoding="ascii")
-    secret = secrets.token_urlsafe(48)
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(secret)
-    return secret
-
-
-def own_folder(path: Path, *, mode: int, account: Account | None = None) -> Path:
-    """
-    Return the folder, made with this mode for this account when missing.
-
-    An existing one is left as it is. Raises CannotStart when it is a link or someone else's:
-    in a folder such as /var/tmp anybody can take a name before us.
-    """
-    uid = account.uid if account else os.geteuid()
-    try:
-        path.mkdir()
-    except FileExistsError:
-        found = path.lstat()
-        if not stat.S_ISDIR(found.st_mode) or found.st_uid != uid:
-            raise CannotStart(f"{path} is not a folder of uid {uid}: move it away") from None
-    else:
-        path.chmod(mode)
-        if account:
-            os.chown(path, account.uid, account.gid)
-    return path
-
-
-@dataclass(frozen=True)
-class Place:
-    """
-    Where the servers of one home live.
-
-    home: what we keep: locks, logs, secrets. servers: what they keep; it is the home itself
-    unless the servers' account cannot reach that. sockets: closed to everyone else.
-    """
-
-    home: Path
-    servers: Path
-    sockets: Path
-    account: Account | None
-
-    def delete(self) -> None:
-        for folder in {self.sockets, self.servers, self.home}:
-            shutil.rmtree(folder, ignore_errors=True)
-        # The folder that was made around distant sockets.
-        if self.sockets.parent.exists() and self.sockets.parent.name.startswith("sluice-"):
-            self.sockets.parent.rmdir()
-
-
-def open_home(home: Path) -> Path:
-    """Return the home, made when missing. Raises CannotStart where it cannot be written."""
-    home = home.absolute()
-    try:
-        if not home.exists():
-            home.mkdir(parents=True)
-            # As root the servers are someone else and have to pass through.
-            home.chmod(0o711 if os.geteuid() == 0 else 0o700)
-    except OSError as failure:
-        raise CannotStart(f"cannot make {home}: {failure.strerror}") from None
-    if not os.access(home, os.W_OK | os.X_OK):
-        raise CannotStart(f"cannot write in {home}: set SLUICE_HOME to a folder of yours")
-    return home
-
-
-def open_place(home: Path) -> Place:
-    """Return where the servers of this home live; the same home gives the same place."""
-    account = server_account()
-    name = f"sluice-{hashlib.blake2b(os.fsencode(home), digest_size=8).hexdigest()}"
-    servers = home
-    if account and not account.can_run("/bin/sh", "-c", 'test -x "$1"', "sh", str(home)):
-        # A home under /root: opening its parents would open all that is in them.
-        servers = own_folder(Path("/var/tmp") / name, mode=0o711)  # noqa: S108 - checked there
-
-    sockets = servers / "sockets"
-    if len(os.fsencode(sockets / f".s.PGSQL.{POSTGRES_PORT}")) > SOCKET_PATH_BYTES_MAX:
-        around = f"{name}-{os.geteuid()}"
-        sockets = own_folder(Path(tempfile.gettempdir()) / around, mode=0o711) / "sockets"
-    own_folder(sockets, mode=0o700, account=account)
-    return Place(home, servers, sockets, account)
-
-
-def take_lock(path: Path, *, wait_s: float) -> int | None:
-    """Return a descriptor that holds the file's lock, None when others kept it all the time."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    deadline = time.monotonic() + wait_s
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= deadline:
-                os.close(descriptor)
-                return None
-            time.sleep(0.1)
-        else:
-            return descriptor
-
-
-@contextmanager
-def locked_home(home: Path) -> Iterator[None]:
-    """Keep the home for ourselves. Raises AlreadyRunning."""
-    lock = take_lock(home / "run.lock", wait_s=0)
-    if lock is None:
-        raise AlreadyRunning(f"already running in {home}: stop it, or set another SLUICE_HOME")
-    try:
-        yield
-    finally:
-        os.close(lock)
 
 
 # --- Binaries ---------------------------------------------------------------------------------
@@ -614,7 +387,7 @@ def run_with_throw_away_servers(command: Sequence[str]) -> int:
             process = subprocess.Popen(
                 command,
                 env={"SLUICE_ENV": "trial", **os.environ, **servers.environment},
-                preexec_fn=_die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - we have one thread
+                preexec_fn=die_with_parent(signal.SIGTERM),  # noqa: PLW1509 - we have one thread
             )
         except OSError as failure:
             raise CannotStart(f"{command[0]}: {failure.strerror}") from None
@@ -622,16 +395,6 @@ def run_with_throw_away_servers(command: Sequence[str]) -> int:
             signal.signal(number, lambda number, _: process.send_signal(number))
         code = process.wait()
         return code if code >= 0 else 128 - code
-
-
-def leave_on_signals() -> None:
-    """Make the signals that end a process end it the Python way, with everything cleaned up."""
-
-    def leave(number: int, _: object) -> NoReturn:
-        sys.exit(128 + number)
-
-    for number in (signal.SIGINT, *ENDING_SIGNALS):
-        signal.signal(number, leave)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -1,7 +1,6 @@
 """What `make run` starts: the whole service on this machine, ready for a first order."""
 
 import argparse
-import ctypes
 import io
 import json
 import os
@@ -22,18 +21,10 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command, execute_from_command_line
 from django.db import OperationalError, connection
 
-from config.embedded import (
-    KERNEL_TELLS_OF_DEATH,
-    PR_SET_PDEATHSIG,
-    CannotStart,
-    Child,
-    Servers,
-    embedded_servers,
-    kept_secret,
-    leave_on_signals,
-    running_servers,
-)
+from config.children import CannotStart, Child, end_with_parent, leave_on_signals
+from config.embedded import Servers, embedded_servers, running_servers
 from config.env import env_int, env_text
+from config.homes import kept_secret, write_private
 
 PROJECT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
@@ -152,15 +143,6 @@ def _said_by(command: str, *arguments: str) -> str:
     return said.getvalue().strip()
 
 
-def write_private(path: Path, text: str) -> None:
-    """Write a file that its owner alone can read; nobody ever sees half of it."""
-    unfinished = path.with_suffix(".new")
-    unfinished.unlink(missing_ok=True)
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    unfinished.replace(path)
-
-
 def first_order(url: str, key: str) -> str:
     """Return a command that places an order, and when repeated shows that it is taken once."""
     body = {"customer": "c-17", "lines": [{"sku": DEMO_SKU, "quantity": 2}]}
@@ -257,12 +239,6 @@ def manage(home: Path, arguments: Sequence[str]) -> None:
         # In a shell Ctrl-C ends the line, not the shell.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         execute_from_command_line(["manage.py", *arguments])
-
-
-def end_with_parent() -> None:
-    """Let our parent's death end us: make passes signals on, but not the one that kills it."""
-    if KERNEL_TELLS_OF_DEATH:
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -14,7 +14,9 @@ import pytest
 import redis
 
 from config import embedded
-from config.embedded import AlreadyRunning, CannotStart, embedded_servers, open_home, open_place
+from config.children import CannotStart, server_account
+from config.embedded import embedded_servers
+from config.homes import AlreadyRunning, open_home, open_place, own_folder
 from tests.commands.processes import PROJECT, clean_environment, processes_naming, wait_until
 
 SHOW_SERVERS = "echo $DATABASE_URL; echo $REDIS_URL; echo $SLUICE_ENV"
@@ -91,8 +93,8 @@ class ExecTests:
     def test_ends_the_servers_also_when_it_is_killed(self, kernel_tells: str) -> None:
         # Where the kernel does not tell, a minder does: the way of other systems.
         program = (
-            "import sys; from config import embedded; "
-            f"embedded.KERNEL_TELLS_OF_DEATH = {kernel_tells}; "
+            "import sys; from config import children, embedded; "
+            f"children.KERNEL_TELLS_OF_DEATH = {kernel_tells}; "
             "sys.exit(embedded.main(sys.argv[1:]))"
         )
         supervisor = subprocess.Popen(
@@ -229,7 +231,7 @@ class EmbeddedServersTests:
         (tmp_path / "sockets").symlink_to(elsewhere)
 
         with pytest.raises(CannotStart, match="move it away"):
-            embedded.own_folder(tmp_path / "sockets", mode=0o700)
+            own_folder(tmp_path / "sockets", mode=0o700)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes someone else")
@@ -238,7 +240,7 @@ class AsRootTests:
         with embedded_servers(home, {}) as servers:
             uids = {os.stat(f"/proc/{child.pid}").st_uid for child in servers.children.values()}
 
-        assert uids == {embedded.server_account().uid}
+        assert uids == {server_account().uid}
 
     def test_a_closed_home_keeps_its_data_beside_other_such_data(self, home: Path) -> None:
         open_home(home).chmod(0o700)

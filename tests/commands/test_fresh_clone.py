@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from config.embedded import open_place
+from config.homes import open_place
 from tests.commands.processes import PROJECT, clean_environment, free_port, is_alive, wait_until
 from tests.commands.test_run import send
 

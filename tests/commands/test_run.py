@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from config.embedded import open_place
+from config.homes import open_place
 from tests.commands.processes import (
     PROJECT,
     clean_environment,
