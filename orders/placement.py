@@ -94,30 +94,37 @@ def place_together(placements: Sequence[Placement]) -> list[Told]:
     told: dict[int, Told] = {}
     waiting = list(range(len(placements)))
     while waiting:
-        firsts: dict[tuple[int, str], int] = {}
-        for n in waiting:
-            firsts.setdefault(_key(placements[n]), n)
-        batch = list(firsts.values())
-        outcomes = _commit([placements[n] for n in batch])
-        told.update(zip(batch, outcomes, strict=True))
-        for n in waiting:
-            first = firsts[_key(placements[n])]
-            if n != first and (again := _repeat(placements[n], placements[first], told[first])):
-                told[n] = again
-        waiting = [n for n in waiting if n not in told]
+        firsts, repeats = _split_repeats(placements, waiting)
+        outcomes = _commit([placements[n] for n in firsts])
+        told.update(zip(firsts, outcomes, strict=True))
+        told.update((n, _repeat(placements[n], placements[m], told[m])) for n, m in repeats)
+        waiting = waiting[len(firsts) + len(repeats) :]
     return [told[n] for n in range(len(placements))]
 
 
-def _key(placement: Placement) -> tuple[int, str]:
-    return placement.request.account_id, placement.request.key
+def _split_repeats(
+    placements: Sequence[Placement], waiting: Sequence[int]
+) -> tuple[list[int], list[tuple[int, int]]]:
+    """
+    Return whose keys come first, and who repeats whom, up to a key that comes with another body.
+
+    That one may run if the first left its key unused; until this is known, those after it wait.
+    """
+    first_by_key: dict[tuple[int, str], int] = {}
+    repeats = []
+    for n in waiting:
+        request = placements[n].request
+        first = first_by_key.setdefault((request.account_id, request.key), n)
+        if request.fingerprint != placements[first].request.fingerprint:
+            break
+        if n != first:
+            repeats.append((n, first))
+    return list(first_by_key.values()), repeats
 
 
-def _repeat(again: Placement, first: Placement, told: Told) -> Told | None:
-    """Settle a second order with one key in one batch; None when it must be tried by itself."""
-    settled = repeat_answer(again.request, first=first.request, told=told)
-    if settled is None and again.request.fingerprint == first.request.fingerprint:
-        return told
-    return settled
+def _repeat(again: Placement, first: Placement, told: Told) -> Told:
+    """Return what the same request is told the second time in one batch."""
+    return repeat_answer(again.request, first=first.request, told=told) or told
 
 
 def _commit(placements: Sequence[Placement]) -> list[Told]:

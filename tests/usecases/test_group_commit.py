@@ -1,0 +1,206 @@
+"""Orders placed together are told the same, and leave the same tables, as one after the other."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from django.db import transaction
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.django import TestCase
+
+from events.models import Event, IdempotencyKey
+from events.usecases import Answer, IdempotencyKeyReused, StoredRefusal
+from inventory.models import Allocation, Movement, StockLevel
+from orders import codepaths
+from orders.models import Line, Order
+from orders.placement import Placement, Told, place_together
+from orders.rules import Charge, LineDraft, OrderDraft
+from rollout.codepath import override
+from tests.builders import NOON, TESTER, a_request, given_account, given_sku, given_stock, level_of
+
+# Short stock, so that orders come to differ by what those before them took.
+STOCK = {"CUP": 6, "POT": 3, "TEA": 0}
+SKUS = [*STOCK, "GIFT-WRAP", "OLD-CUP", "US-CUP", "NOBODY-KNOWS"]
+
+lines = st.lists(
+    st.builds(LineDraft, sku=st.sampled_from(SKUS[:3] * 4 + SKUS), quantity=st.integers(1, 4)),
+    min_size=1,
+    max_size=3,
+).map(tuple)
+charges = st.sampled_from(
+    [(), (), (Charge("POST", "Postage", 500),), (Charge("GIFT", "Voucher", -400),)]
+)
+drafts = st.builds(OrderDraft, customer=st.just("c-17"), lines=lines, charges=charges)
+# Few keys: some come twice in a batch, with the same body or with another.
+asked = st.tuples(drafts, st.integers(0, 2), st.booleans())
+batches = st.lists(asked, min_size=1, max_size=8)
+modest = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.differing_executors]
+)
+thorough = settings(modest, max_examples=800)
+
+
+class GroupCommitTests(TestCase):
+    @classmethod
+    def setUpTestData(cls):
+        cls.account = given_account()
+        for code, on_hand in STOCK.items():
+            given_stock(code, on_hand=on_hand)
+        given_sku("GIFT-WRAP", is_tracked=False)
+        given_stock("OLD-CUP", on_hand=5, is_active=False)
+        given_stock("US-CUP", on_hand=5, currency="USD")
+
+    @modest
+    @given(batches)
+    def test_a_batch_is_told_what_its_orders_would_be_told_one_after_the_other(self, asked):
+        self.assert_same(asked)
+
+    @pytest.mark.prove
+    @thorough
+    @given(batches)
+    def test_so_is_any_of_many_batches(self, asked):
+        self.assert_same(asked)
+
+    def assert_same(self, asked):
+        placements = self.placements_of(asked)
+        start = transaction.savepoint()
+        alone = [told for placement in placements for told in place_alone(placement)]
+        after_alone = tables()
+        transaction.savepoint_rollback(start)
+
+        together = place_together(placements)
+        after_together = tables()
+        transaction.savepoint_rollback(start)
+
+        self.assertEqual([plain(t) for t in together], [plain(t) for t in alone])
+        self.assertEqual(after_together, after_alone)
+
+    def placements_of(self, asked):
+        """Return the placements; those with a key of their own do not repeat one."""
+        return [
+            self.placement(draft, f"k-{key}" if is_repeat else f"own-{n}")
+            for n, (draft, key, is_repeat) in enumerate(asked)
+        ]
+
+    def placement(self, draft, key, **more) -> Placement:
+        request = a_request(key, account_id=self.account.pk, body=repr(draft).encode())
+        provenance = replace(TESTER, served_version="v1")
+        return Placement(replace(draft, reference=key), request, provenance, NOON, **more)
+
+    def test_an_order_that_breaks_the_transaction_harms_no_other(self):
+        good = OrderDraft("c-17", (LineDraft("CUP", 1),))
+        # No JSON in PostgreSQL can hold a NUL; the API refuses it long before.
+        poison = replace(good, metadata={"note": "\0"})
+        placements = [self.placement(good, f"k-{n}") for n in range(5)]
+        placements.insert(3, self.placement(poison, "poison"))
+
+        told = place_together(placements)
+
+        self.assertEqual(
+            [isinstance(each, Answer) for each in told], [True] * 3 + [False] + [True] * 2
+        )
+        self.assertEqual(Order.objects.count(), 5)
+        self.assertEqual(level_of("CUP").allocated, 5)
+        self.assertFalse(IdempotencyKey.objects.filter(key="poison").exists())
+
+    def test_the_last_instant_of_a_batch_is_that_of_all(self):
+        draft = OrderDraft("c-17", (LineDraft("CUP", 1),))
+        later = NOON + timedelta(seconds=1)
+        placements = [
+            self.placement(draft, "k-1"),
+            replace(self.placement(draft, "k-2"), now=later),
+        ]
+
+        place_together(placements)
+
+        self.assertEqual(set(Order.objects.values_list("placed_at", flat=True)), {later})
+
+    def test_a_key_with_another_body_comes_after_all_that_stood_before_it(self):
+        unknown = OrderDraft("c-17", (LineDraft("NOBODY-KNOWS", 1),))
+        six = OrderDraft("c-17", (LineDraft("CUP", 6),))
+
+        # The first leaves its key unused, so the second may use it, before the third.
+        told = place_together(
+            [
+                self.placement(unknown, "k-1"),
+                self.placement(six, "k-1"),
+                self.placement(six, "k-2"),
+            ]
+        )
+
+        self.assertEqual(
+            [plain(each)[0] for each in told], ["validation_failed", 201, "insufficient_stock"]
+        )
+
+    def test_a_key_twice_in_a_batch_is_one_order(self):
+        draft = OrderDraft("c-17", (LineDraft("CUP", 2),))
+        other = OrderDraft("c-17", (LineDraft("POT", 1),))
+
+        first, again, reused = place_together(
+            [
+                self.placement(draft, "k-1"),
+                self.placement(draft, "k-1"),
+                self.placement(other, "k-1"),
+            ]
+        )
+
+        self.assertEqual(again, first.replayed())
+        self.assertIsInstance(reused, IdempotencyKeyReused)
+        self.assertEqual(Order.objects.count(), 1)
+        self.assertEqual((level_of("CUP").allocated, level_of("POT").allocated), (2, 0))
+
+
+def place_alone(placement: Placement) -> Sequence[Told]:
+    with override(orders_place="v1"):
+        told: Sequence[Told] = codepaths.place([placement])
+        return told
+
+
+def plain(told: Told) -> tuple[object, ...]:
+    """Return what was told, without what no two orders share."""
+    if isinstance(told, Answer):
+        order = json.loads(told.body)
+        for name in ("id", "number"):
+            del order[name]
+        return told.status, order, told.etag, told.is_replayed
+    assert not isinstance(told, (AssertionError, TypeError)), told
+    is_stored = isinstance(told, StoredRefusal)
+    return told.code, told.kind, list(told.errors), str(told), told.facts, is_stored
+
+
+def tables() -> dict[str, list[tuple[object, ...]]]:
+    """Return all that placements write, with orders named by their keys."""
+    key_of = {order.pk: order.reference for order in Order.objects.all()}
+    ordered = list(Order.objects.order_by("number"))
+    return {
+        "orders": [
+            (o.reference, o.account_id, o.status, o.currency, o.subtotal_minor, o.charges,
+             o.total_minor, o.served_version, o.placed_at, o.updated_at, o.version)
+            for o in ordered
+        ],
+        "lines": sorted(
+            (key_of[line.order_id], line.position, line.sku, line.quantity, line.unit_price_minor)
+            for line in Line.objects.all()
+        ),
+        "levels": sorted(StockLevel.objects.values_list()),
+        "movements": [
+            (m.level_id, m.level_version, m.kind, m.allocated_change, m.allocated_after,
+             m.on_hand_after, m.order_id and key_of[m.order_id], m.actor, m.served_version,
+             m.created_at)
+            for m in Movement.objects.order_by("level_id", "level_version")
+        ],
+        "allocations": sorted(
+            (key_of[a.order_id], a.level_id, a.units) for a in Allocation.objects.all()
+        ),
+        "events": sorted(
+            (e.data["reference"], e.type, e.aggregate_version, e.data["total_minor"], e.occurred_at)
+            for e in Event.objects.filter(type="order.placed")
+        ),
+        "keys": [
+            (k.key, bytes(k.fingerprint), k.status, k.created_at, bool(k.location))
+            for k in IdempotencyKey.objects.order_by("key")
+        ],
+    }  # fmt: skip
