@@ -5,6 +5,7 @@ One line of the file is one row, so a stray quote spoils its own line and no oth
 """
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -75,7 +76,7 @@ class RowFault(ValueError):
 @dataclass(frozen=True, slots=True)
 class Row:
     """
-    One line of the file. at: the time it names, taken as UTC.
+    One line of the file. text: its cells, as they stand there. at: the time it names, as UTC.
 
     quantity: 1 or more, of a charge also less; price_minor: 0 or more.
     """
@@ -231,34 +232,53 @@ def read_rows(lines: Iterable[str]) -> Iterator[Row | RejectedRow]:
     for number, line in numbered:
         text = line.rstrip("\r\n")
         if text.strip():
-            yield _read_row(number, text, positions, width=len(names))
+            yield _read_row(number, text, positions, names)
 
 
-def _read_row(line: int, text: str, positions: Sequence[int], *, width: int) -> Row | RejectedRow:
+def _read_row(
+    line: int, text: str, positions: Sequence[int], names: Sequence[str]
+) -> Row | RejectedRow:
     try:
-        cells = _split(text, width)
-        invoice, code, description, quantity, at, price, customer, country = (
-            cells[position].strip() for position in positions
-        )
-        if not CODE.fullmatch(invoice):
-            raise RowFault("bad_invoice_number", f"not an invoice number: {invoice!r}")
-        charge = charge_code(code)
-        if not CODE.fullmatch(charge or code):
-            raise RowFault("bad_stock_code", f"not a stock code: {code!r}")
-        return Row(
-            line=line,
-            text=text,
-            invoice=invoice,
-            code=code,
-            description=_read_text(description, "description") or code,
-            quantity=_read_quantity(quantity, is_charge=charge is not None),
-            at=_read_moment(at),
-            price_minor=_read_price(price),
-            customer=_read_text(customer, "customer") or GUEST,
-            country=_read_text(country, "country"),
-        )
+        cells = _split(text, len(names))
     except RowFault as fault:
-        return RejectedRow(line, text, _guess_invoice(text, positions[0]), fault.reason, str(fault))
+        invoice = _guess_invoice(text, positions[0])
+        return RejectedRow(line, text, invoice, fault.reason, str(fault))
+    picked = [cells[position] for position in positions]
+    # Of a file of rejected rows: without what was said of it the last time.
+    own_text = text if tuple(names) == COLUMNS else _join(picked)
+    try:
+        return _read_cells(line, own_text, [cell.strip() for cell in picked])
+    except RowFault as fault:
+        invoice = picked[0].strip()
+        known_invoice = invoice if CODE.fullmatch(invoice) else ""
+        return RejectedRow(line, own_text, known_invoice, fault.reason, str(fault))
+
+
+def _read_cells(line: int, text: str, cells: Sequence[str]) -> Row:
+    invoice, code, description, quantity, at, price, customer, country = cells
+    if not CODE.fullmatch(invoice):
+        raise RowFault("bad_invoice_number", f"not an invoice number: {invoice!r}")
+    charge = charge_code(code)
+    if not CODE.fullmatch(charge or code):
+        raise RowFault("bad_stock_code", f"not a stock code: {code!r}")
+    return Row(
+        line=line,
+        text=text,
+        invoice=invoice,
+        code=code,
+        description=_read_text(description, "description") or code,
+        quantity=_read_quantity(quantity, is_charge=charge is not None),
+        at=_read_moment(at),
+        price_minor=_read_price(price),
+        customer=_read_text(customer, "customer") or GUEST,
+        country=_read_text(country, "country"),
+    )
+
+
+def _join(cells: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(cells)
+    return text.getvalue()
 
 
 def _split(text: str, width: int) -> list[str]:
