@@ -226,7 +226,9 @@ class BulkResult(BaseModel):
     idempotency_key: str | None
     status: int
     is_replayed: bool
-    body: dict[str, Any]
+    body: Annotated[
+        OrderOut | dict[str, Any], Field(description="The order, or the problem that it met.")
+    ]
 
 
 class BulkOut(BaseModel):

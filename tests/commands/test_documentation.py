@@ -79,7 +79,7 @@ class CommandsTests(unittest.TestCase):
         makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
         targets = set(re.findall(r"^([a-z-]+):.*## ", makefile, re.MULTILINE))
 
-        told = set(re.findall(r"`(?:[A-Z_]+=\S+ )?make ([a-z-]+)", EVERYTHING))
+        told = set(re.findall(r"(?:^|`)(?:[A-Z_]+=\S+ )?make ([a-z-]+)", EVERYTHING, re.MULTILINE))
         assert targets == told
 
 
