@@ -11,6 +11,8 @@ from rollout.codepath import override
 from tests.api.test_error_table import ORDER, ErrorTable
 from tests.builders import level_of, what_moved
 from tests.committed import CommittedTestCase
+from tests.faults.proxy import CuttingProxy
+from tests.faults.test_lost_commit import connect_to_server
 
 LOCK_CUPS = "SELECT * FROM inventory_stocklevel FOR UPDATE"
 BREAK_ORDERS = """
@@ -138,6 +140,25 @@ class BusyDatabaseTests(ErrorTable, CommittedTestCase):
             self.reconnect()
             for response in responses:
                 self.busy(response)
+
+    def test_a_commit_that_is_never_answered(self):
+        for version in self.each_version():
+            proxy = CuttingProxy(lambda: connect_to_server(self.kept), cut="after", cuts=99)
+            self.reconnect(host=proxy.host)
+            self.settings["PORT"] = "5432"
+
+            response = self.post(key=version)
+
+            self.settings["PORT"] = self.kept["PORT"]
+            self.reconnect()
+            proxy.close()
+            assert response.status_code == 503, response.content
+            problem = response.json()
+            assert problem["code"] == "outcome_unknown"
+            assert (problem["retryable"], problem["effect"]) == (True, "unknown")
+            again = self.post(key=version)
+            assert (again.status_code, again.headers["Idempotent-Replayed"]) == (201, "true")
+        assert level_of("CUP").allocated == 2 * 3
 
     def test_a_bug(self):
         with connection.cursor() as cursor:
