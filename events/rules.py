@@ -75,7 +75,6 @@ class NewEvent:
     Something that happened to one aggregate.
 
     aggregate_version: rises by every event of an aggregate; gaps are legal, repeats are not.
-    at: when it happened, None for the time of its transaction.
     """
 
     type: str
@@ -83,7 +82,7 @@ class NewEvent:
     aggregate_id: str
     aggregate_version: int
     data: dict[str, Any]
-    at: datetime | None = None
+    at: datetime
 
 
 def read_key(header: str | None) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from functools import partial
 
 from django.db import transaction
@@ -15,7 +14,8 @@ from events.rules import Answer, KeyedRequest, NewEvent, lock_number
 
 # The lock comes first: who has it is alone with the key, so the INSERT never waits for another
 # transaction. Sorted, so that two batches cannot wait for each other crosswise. The second branch
-# of the answer says which keys are free, whether they were new or not.
+# of the answer says which keys are free, whether they were new or not. The time is the
+# database's: housekeeping compares it, and an import says that it is 2011.
 CLAIM_KEYS = """
 WITH asked AS MATERIALIZED (
     SELECT n, account_id, key, decode(fingerprint, 'hex') AS fingerprint,
@@ -26,7 +26,7 @@ WITH asked AS MATERIALIZED (
 ), claimed AS (
     INSERT INTO events_idempotencykey
            (account_id, key, fingerprint, body, etag, location, created_at)
-    SELECT account_id, key, fingerprint, '', '', '', %s FROM asked WHERE is_free
+    SELECT account_id, key, fingerprint, '', '', '', now() FROM asked WHERE is_free
     ON CONFLICT DO NOTHING
     RETURNING account_id, key
 )
@@ -57,8 +57,7 @@ DELETE FROM events_idempotencykey k
 ADD_EVENTS = """
 INSERT INTO events_event
        (id, type, aggregate_type, aggregate_id, aggregate_version, data, traceparent, occurred_at)
-SELECT id, type, aggregate_type, aggregate_id, aggregate_version, data, '',
-       coalesce(at, %s)
+SELECT id, type, aggregate_type, aggregate_id, aggregate_version, data, '', at
   FROM jsonb_to_recordset(%s::jsonb)
     AS r(id uuid, type text, aggregate_type text, aggregate_id text, aggregate_version bigint,
          data jsonb, at timestamptz)
@@ -76,7 +75,7 @@ def savepoint() -> Iterator[Callable[[], None]]:
     transaction.savepoint_commit(point)
 
 
-def claim_keys(requests: Sequence[KeyedRequest], *, now: datetime) -> list[tuple[bool, bool]]:
+def claim_keys(requests: Sequence[KeyedRequest]) -> list[tuple[bool, bool]]:
     """
     Claim each key once; return for each request whether its key is free and whether it is new.
 
@@ -94,7 +93,7 @@ def claim_keys(requests: Sequence[KeyedRequest], *, now: datetime) -> list[tuple
         for n, request in enumerate(requests)
     ]
     outcome = [(False, False)] * len(requests)
-    for n, is_free, is_new in hot_cursor().execute(CLAIM_KEYS, (document(rows), now)):
+    for n, is_free, is_new in hot_cursor().execute(CLAIM_KEYS, (document(rows),)):
         outcome[n] = (is_free, is_new)
     return outcome
 
@@ -130,7 +129,7 @@ def drop_keys(requests: Sequence[KeyedRequest]) -> None:
     hot_cursor().execute(DROP_KEYS, (document(rows),))
 
 
-def add_events(events: Sequence[NewEvent], *, now: datetime) -> None:
+def add_events(events: Sequence[NewEvent]) -> None:
     """Write events, in the order given."""
     rows = [
         {
@@ -144,7 +143,7 @@ def add_events(events: Sequence[NewEvent], *, now: datetime) -> None:
         }
         for event in events
     ]
-    hot_cursor().execute(ADD_EVENTS, (now, document(rows)))
+    hot_cursor().execute(ADD_EVENTS, (document(rows),))
 
 
 def list_events(aggregate_type: str, aggregate_id: str) -> QuerySet[Event]:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from typing import TypeGuard
 
 from events import storage
@@ -63,7 +62,7 @@ FIRST_REFUSAL_STATUS = 400
 KEPT_REFUSAL_STATUS = 409
 
 
-def answer_once(request: KeyedRequest, work: Callable[[], Answer], *, now: datetime) -> Answer:
+def answer_once(request: KeyedRequest, work: Callable[[], Answer]) -> Answer:
     """
     Run work at most once for a key, in one durable transaction, and return its answer.
 
@@ -75,7 +74,7 @@ def answer_once(request: KeyedRequest, work: Callable[[], Answer], *, now: datet
     """
 
     def claim_and_work() -> Answer | Exception:
-        settled = claim_keys([request], now=now)[0]
+        settled = claim_keys([request])[0]
         if settled is not None:
             return settled
         with storage.savepoint() as undo:
@@ -95,7 +94,7 @@ def answer_once(request: KeyedRequest, work: Callable[[], Answer], *, now: datet
 
 
 def claim_keys(
-    requests: Sequence[KeyedRequest], *, now: datetime
+    requests: Sequence[KeyedRequest],
 ) -> list[Answer | Exception | None]:
     """
     Claim each request's key in the caller's transaction; the keys must be distinct.
@@ -104,7 +103,7 @@ def claim_keys(
     same transaction. Else the answer it has (marked as replayed), or the refusal to raise:
     RequestInProgress, IdempotencyKeyReused, StoredRefusal. One or two round trips.
     """
-    claims = storage.claim_keys(requests, now=now)
+    claims = storage.claim_keys(requests)
     settled: list[Answer | Exception | None] = [
         None if is_free else RequestInProgress() for is_free, _ in claims
     ]
@@ -191,11 +190,11 @@ def retell(told: Answer | Exception) -> Answer:
     return told
 
 
-def record_events(events: Sequence[NewEvent], *, now: datetime) -> None:
+def record_events(events: Sequence[NewEvent]) -> None:
     """
     Write events in the caller's transaction, in the order given.
 
     One statement, whatever their number; nothing is read back, so it joins a pipeline.
     """
     if events:
-        storage.add_events(events, now=now)
+        storage.add_events(events)

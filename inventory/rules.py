@@ -219,35 +219,27 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """
-    One row of the ledger: a change, the level after it, and why.
-
-    at: when it happened, None for the time of its transaction.
-    """
+    """One row of the ledger: a change, the level after it, when and why."""
 
     kind: MovementKind
     change: Change
     after: Level
+    at: datetime
     shortfall_change: int = 0
     reason: str = ""
     reference: str = ""
     order_id: UUID | None = None
     provenance: Provenance = Provenance("", "")
-    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """
-    What one order wants: units by SKU code, each 1 or more, summed over its lines.
-
-    at: when it asked, None for the time of its transaction.
-    """
+    """What one order wants: units by SKU code, each 1 or more, summed over its lines."""
 
     order_id: UUID
     units: Mapping[str, int]
     provenance: Provenance
-    at: datetime | None = None
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,7 @@ INSERT INTO inventory_movement
         on_hand_after, unavailable_after, held_after, allocated_after, incoming_after,
         shortfall_after,
         reason, reference, order_id, actor, source, served_version, trace_id, created_at)
-SELECT l, v, k, dp, du, dh, da, di, ds, p, u, h, a, i, s, why, ref, o, who, src, served, trace,
-       coalesce(at, %s)
+SELECT l, v, k, dp, du, dh, da, di, ds, p, u, h, a, i, s, why, ref, o, who, src, served, trace, at
   FROM jsonb_to_recordset(%s::jsonb)
     AS r(l bigint, v bigint, k text,
          dp bigint, du bigint, dh bigint, da bigint, di bigint, ds bigint,
@@ -125,7 +124,7 @@ def find_skus(codes: Iterable[str]) -> dict[str, Sku]:
     return {row[1]: Sku(*row) for row in rows}
 
 
-def move_levels(movements: Sequence[NewMovement], *, now: datetime) -> None:
+def move_levels(movements: Sequence[NewMovement]) -> None:
     """
     Write the levels that movements led to, and the movements themselves.
 
@@ -148,7 +147,7 @@ def move_levels(movements: Sequence[NewMovement], *, now: datetime) -> None:
     ]
     hot_cursor().execute(WRITE_LEVELS, (document(levels),))
     rows = [_movement_row(movement) for movement in movements]
-    hot_cursor().execute(ADD_MOVEMENTS, (now, document(rows)))
+    hot_cursor().execute(ADD_MOVEMENTS, (document(rows),))
 
 
 def _movement_row(movement: NewMovement) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from inventory.rules import (
     Level,
     LocationNotFound,
     Movement,
+    MovementKind,
     NothingAllocated,
     Provenance,
     Shortage,
@@ -212,14 +213,17 @@ def receive_stock(
     raises.
     """
 
-    def receive(level: Level) -> Movement:
-        after = rules.recorded(level, quantity)
-        return Movement(
-            "receive", Change(on_hand=quantity), after, reference=reference, provenance=provenance
-        )
-
     return answer_once(
-        request, lambda: _record(receive, sku, location, "stock.received", now=now), now=now
+        request,
+        lambda: _record(
+            "receive",
+            lambda level: quantity,
+            sku=sku,
+            location=location,
+            reference=reference,
+            provenance=provenance,
+            now=now,
+        ),
     )
 
 
@@ -241,13 +245,14 @@ def adjust_stock(
     return answer_once(
         request,
         lambda: _record(
-            lambda level: _adjustment(level, delta, reason, provenance),
-            sku,
-            location,
-            "stock.adjusted",
+            "adjust",
+            lambda level: delta,
+            sku=sku,
+            location=location,
+            reason=reason,
+            provenance=provenance,
             now=now,
         ),
-        now=now,
     )
 
 
@@ -268,34 +273,57 @@ def set_stock(
     Raises StockChanged when they say something else, and what receive_stock raises.
     """
 
-    def correct(level: Level) -> Movement:
+    def difference(level: Level) -> int:
         if level.on_hand != expected_on_hand:
             raise StockChanged(sku, on_hand=level.on_hand)
-        return _adjustment(level, on_hand - level.on_hand, reason, provenance)
+        return on_hand - level.on_hand
 
     return answer_once(
-        request, lambda: _record(correct, sku, location, "stock.adjusted", now=now), now=now
+        request,
+        lambda: _record(
+            "adjust",
+            difference,
+            sku=sku,
+            location=location,
+            reason=reason,
+            provenance=provenance,
+            now=now,
+        ),
     )
 
 
-def _adjustment(level: Level, delta: int, reason: str, provenance: Provenance) -> Movement:
-    after = rules.recorded(level, delta)
-    return Movement("adjust", Change(on_hand=delta), after, reason=reason, provenance=provenance)
-
-
 def _record(
-    move: Callable[[Level], Movement], sku: str, location: str, event: str, *, now: datetime
+    kind: MovementKind,
+    delta_of: Callable[[Level], int],
+    *,
+    sku: str,
+    location: str,
+    provenance: Provenance,
+    now: datetime,
+    reason: str = "",
+    reference: str = "",
 ) -> Answer:
-    """Lock one level, move it, tell of it; join the caller's transaction."""
+    """Change the units on hand of one locked level by what delta_of says, and tell of it."""
     storage.get_location(location)
     skus, levels = storage.lock_stock([sku], location=location)
     if sku not in skus:
         raise SkuNotFound(sku)
     if sku not in levels:
         raise SkuUntracked(sku)
-    movement = move(levels[sku])
-    movement = replace(movement, shortfall_change=movement.after.shortfall - levels[sku].shortfall)
-    storage.move_levels([movement], now=now)
+    level = levels[sku]
+    delta = delta_of(level)
+    after = rules.recorded(level, delta)
+    movement = Movement(
+        kind,
+        Change(on_hand=delta),
+        after,
+        at=now,
+        shortfall_change=after.shortfall - level.shortfall,
+        reason=reason,
+        reference=reference,
+        provenance=provenance,
+    )
+    storage.move_levels([movement])
     told = {
         "sku": sku,
         "location": location,
@@ -308,9 +336,8 @@ def _record(
         "reference": movement.reference,
         "version": movement.after.version,
     }
-    record_events(
-        [NewEvent(event, "stock", f"{sku}@{location}", movement.after.version, told)], now=now
-    )
+    event = "stock.received" if kind == "receive" else "stock.adjusted"
+    record_events([NewEvent(event, "stock", f"{sku}@{location}", after.version, told, at=now)])
     return Answer(201, json.dumps(told, ensure_ascii=False, separators=(",", ":")))
 
 
@@ -326,9 +353,7 @@ def lock_stock(
     return storage.lock_stock(codes, location=location)
 
 
-def allocate(
-    demands: Sequence[Demand], levels: Mapping[str, Level], *, now: datetime
-) -> list[tuple[Shortage, ...]]:
+def allocate(demands: Sequence[Demand], levels: Mapping[str, Level]) -> list[tuple[Shortage, ...]]:
     """
     Decide demands in their order, each whole or not at all, and promise what was granted.
 
@@ -353,14 +378,14 @@ def allocate(
                     "allocate",
                     change,
                     current[code],
+                    at=demand.at,
                     order_id=demand.order_id,
                     provenance=demand.provenance,
-                    at=demand.at,
                 )
             )
             allocations.append((demand.order_id, current[code].id, units))
     if movements:
-        storage.move_levels(movements, now=now)
+        storage.move_levels(movements)
         storage.add_allocations(allocations)
     return decisions
 
@@ -384,6 +409,7 @@ def release_order(
                 "release",
                 change,
                 after,
+                at=now,
                 shortfall_change=after.shortfall - level.shortfall,
                 reason=reason,
                 order_id=order_id,
@@ -392,4 +418,4 @@ def release_order(
         )
     if not movements:
         raise NothingAllocated(order_id)
-    storage.move_levels(movements, now=now)
+    storage.move_levels(movements)

@@ -58,7 +58,7 @@ class Intake(Generic[Work, Outcome]):
         *,
         weigh: Callable[[Work], int],
         batch_weight_max: int,
-        afterwards: Callable[[Sequence[Work], Sequence[Outcome | Exception]], None],
+        afterwards: Callable[[Sequence[Work], Sequence[Outcome | Exception]], None] | None = None,
     ) -> None:
         self._run = run
         self._weigh = weigh
@@ -134,7 +134,8 @@ class Intake(Generic[Work, Outcome]):
             finally:
                 self._pass_on()
                 self._hand_out(batch, outcomes)
-        self._afterwards(works, outcomes)
+        if self._afterwards is not None:
+            self._afterwards(works, outcomes)
 
     def _take(self, own: Ticket[Work, Outcome]) -> list[Ticket[Work, Outcome]]:
         with self._mutex:

@@ -146,19 +146,17 @@ def _write(placements: Sequence[Placement]) -> list[Told]:
 
     Three round trips, however many orders: two are for reading, the rest travels at the end.
     """
-    # Of the transaction; what tells of one order has that order's own time.
-    now = max(placement.now for placement in placements)
     with pipeline():
-        told = claim_keys([placement.request for placement in placements], now=now)
+        told = claim_keys([placement.request for placement in placements])
         mine = [n for n, settled in enumerate(told) if settled is None]
         if mine:
-            outcomes = _place_claimed([placements[n] for n in mine], now=now)
+            outcomes = _place_claimed([placements[n] for n in mine])
             for n, outcome in zip(mine, outcomes, strict=True):
                 told[n] = outcome
     return [outcome for outcome in told if outcome is not None]
 
 
-def _place_claimed(placements: Sequence[Placement], *, now: datetime) -> list[Told]:
+def _place_claimed(placements: Sequence[Placement]) -> list[Told]:
     """Place orders whose keys are claimed; return each one's answer or refusal."""
     numbers = storage.ask_numbers(len(placements))
     skus, levels = lock_stock(sorted({line.sku for p in placements for line in p.draft.lines}))
@@ -171,7 +169,7 @@ def _place_claimed(placements: Sequence[Placement], *, now: datetime) -> list[To
         for placement, order in zip(placements, priced, strict=True)
         if isinstance(order, NewOrder)
     ]
-    decisions = iter(allocate(demands, levels, now=now))
+    decisions = iter(allocate(demands, levels))
     told: list[Told] = []
     placed: list[NewOrder] = []
     for order in priced:
@@ -184,7 +182,7 @@ def _place_claimed(placements: Sequence[Placement], *, now: datetime) -> list[To
             told.append(_answer(order))
     if placed:
         storage.add_orders(placed)
-        record_events([_placed_event(order) for order in placed], now=now)
+        record_events([_placed_event(order) for order in placed])
     _settle_keys(placements, told)
     return told
 

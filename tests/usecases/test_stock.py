@@ -110,8 +110,8 @@ class AdjustStockTests(TestCase):
     def promise(self, units):
         with transaction.atomic():
             _, levels = usecases.lock_stock(["CUP"])
-            demand = Demand(uuid.uuid4(), {"CUP": units}, TESTER)
-            return usecases.allocate([demand], levels, now=NOON)
+            demand = Demand(uuid.uuid4(), {"CUP": units}, TESTER, at=NOON)
+            return usecases.allocate([demand], levels)
 
     def test_takes_units_away_with_a_reason(self):
         self.adjust(-3)
@@ -180,11 +180,10 @@ class AllocateTests(TestCase):
             _, levels = usecases.lock_stock(["CUP", "POT", "WRAP"])
             decisions = usecases.allocate(
                 [
-                    Demand(order_id, units, TESTER)
+                    Demand(order_id, units, TESTER, at=NOON)
                     for order_id, units in zip(ids, demands, strict=True)
                 ],
                 levels,
-                now=NOON,
             )
         return ids, decisions
 
