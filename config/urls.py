@@ -8,6 +8,7 @@ from config.catalogue import error_page, errors_index
 
 admin.site.site_title = admin.site.site_header = "Sluice"
 admin.site.index_title = "Back office"
+admin.site.site_url = None  # There is no other site to view.
 
 urlpatterns = [
     path("admin/", include("accounts.urls")),

@@ -13,7 +13,7 @@ from django.db.models import F, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from config.errors import AppError
@@ -27,6 +27,10 @@ from inventory.usecases import Provenance
 PAGE_PARAM = "id__lt"
 LEVEL_PARAM = "level__id__exact"
 LEDGER_ROWS = 20
+COUNTERS = (
+    *("on_hand", "unavailable", "safety", "held", "allocated", "available"),
+    *("shortfall", "incoming", "backorder_limit"),
+)
 
 
 class Pages(ChangeList):
@@ -179,20 +183,13 @@ class StockLevelAdmin(ReadOnlyAdmin):
     list_select_related = ("sku", "location")
     search_fields = ("sku__code__startswith",)
     search_help_text = "The beginning of a SKU's code, in its own upper and lower case."
-    fieldsets = (
-        (None, {"fields": (("sku", "location"), "available")}),
-        (
-            "Counters",
-            {
-                "fields": (
-                    *(("on_hand", "unavailable", "safety"), ("held", "allocated", "shortfall")),
-                    ("incoming", "backorder_limit", "version"),
-                ),
-                "description": "available = on hand - unavailable - safety - held - allocated",
-            },
-        ),
-    )
-    readonly_fields = ("available",)
+    fields = readonly_fields = ("sold_as",)
+
+    @admin.display(description="sold as")
+    def sold_as(self, level: StockLevel) -> str:
+        """Return the name and the price of the SKU."""
+        sku = level.sku
+        return f"{sku.name}, {usecases.money_text(sku.price_minor, sku.currency)}"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[StockLevel]:
         """Return the levels of SKUs whose stock runs out."""
@@ -207,7 +204,7 @@ class StockLevelAdmin(ReadOnlyAdmin):
                 path(
                     f"<int:level_id>/{form.verb.lower()}/",
                     guard(partial(self.move_view, form=form)),
-                    name=f"inventory_stocklevel_{form.verb.lower()}",
+                    name=_name_of_page(form).removeprefix("admin:"),
                 )
                 for form in FORMS
             ),
@@ -225,8 +222,16 @@ class StockLevelAdmin(ReadOnlyAdmin):
         level = self.get_object(request, object_id)
         context = dict(extra_context or {})
         if level is not None:
-            context["verbs"] = [f.verb for f in FORMS if request.user.has_perm(f.permission)]
-            context["movements"], context["has_more"] = usecases.list_movements(
+            context["counters"] = [
+                {"name": name, "label": name.replace("_", " "), "units": getattr(level, name)}
+                for name in COUNTERS
+            ]
+            context["ways"] = [
+                (form.verb, reverse(_name_of_page(form), args=[level.pk]))
+                for form in FORMS
+                if request.user.has_perm(form.permission)
+            ]
+            context["movements"], _ = usecases.list_movements(
                 level.sku.code, location=level.location.code, limit=LEDGER_ROWS
             )
         return super().change_view(request, object_id, form_url, context)
@@ -324,7 +329,7 @@ class MovementAdmin(ReadOnlyAdmin):
 
     list_display = (
         *("moved_at", "sku", "kind", "change", "on_hand_after", "allocated_after"),
-        *("reason", "reference", "order_id", "actor", "source"),
+        *("why", "order_id", "actor", "source"),
     )
     list_filter = (KindFilter,)
     list_select_related = ("level__sku", "level__location")
@@ -347,6 +352,15 @@ class MovementAdmin(ReadOnlyAdmin):
     def change(self, movement: Movement) -> str:
         """Return the counters that changed."""
         return movement.change_text
+
+    @admin.display(description="why")
+    def why(self, movement: Movement) -> str:
+        """Return the reason and the reference."""
+        return f"{movement.reason} {movement.reference}".strip()
+
+
+def _name_of_page(form: type[MovementForm]) -> str:
+    return f"admin:inventory_stocklevel_{form.verb.lower()}"
 
 
 def _provenance(request: HttpRequest) -> Provenance:
