@@ -126,8 +126,8 @@ class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Orders, newest first, and all that is known of one."""
 
     list_display = (
-        *("number", "status", "payment_status", "fulfillment_status", "customer", "reference"),
-        *("total", "account", "served_version", "placed"),
+        *("number", "placed", "status", "payment", "fulfillment", "customer", "reference"),
+        *("total", "account", "served_version"),
     )
     list_filter = ("status", VersionFilter, PlacedFilter)
     list_select_related = ("account",)
@@ -139,9 +139,8 @@ class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     search_fields = ("number",)  # Shows the box; get_search_results says what it finds.
     search_help_text = "A number, an id, a reference or a customer, in full."
     fieldsets = (
-        (None, {"fields": (("number", "id"), ("status", "payment_status", "fulfillment_status"))}),
-        ("Buyer", {"fields": (("customer", "reference"), "account", "address", "metadata")}),
-        ("Money", {"fields": (("subtotal", "total"),)}),
+        (None, {"fields": (("status", "payment_status", "fulfillment_status"), "id")}),
+        ("Buyer", {"fields": (("customer", "reference", "account"), "address", "metadata")}),
         (
             "How it was taken",
             {
@@ -152,12 +151,17 @@ class OrderAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             },
         ),
     )
-    readonly_fields = ("subtotal", "total", "address", "placed", "updated")
+    readonly_fields = ("address", "placed", "updated")
 
-    @admin.display(description="subtotal")
-    def subtotal(self, order: Order) -> str:
-        """Return the sum of the lines as people read it."""
-        return money_text(order.subtotal_minor, order.currency)
+    @admin.display(description="payment")
+    def payment(self, order: Order) -> str:
+        """Return the state of payment, under a short heading."""
+        return order.get_payment_status_display()
+
+    @admin.display(description="fulfillment")
+    def fulfillment(self, order: Order) -> str:
+        """Return the state of fulfillment, under a short heading."""
+        return order.get_fulfillment_status_display()
 
     @admin.display(description="total")
     def total(self, order: Order) -> str:
@@ -256,6 +260,7 @@ def _story_of(order: Order) -> dict[str, Any]:
             {**charge, "amount": money_text(charge["amount_minor"], order.currency)}
             for charge in order.charges
         ],
+        "total": money_text(order.total_minor, order.currency),
         "timeline": events,
         "has_more_events": more is not None,
         "movements": list_order_movements(order.pk),

@@ -4,6 +4,7 @@ import json
 import re
 from datetime import timedelta
 
+from django.contrib import admin
 from django.db import connection
 from django.test import TestCase
 from django.test.utils import CaptureQueriesContext
@@ -71,6 +72,31 @@ class OrderListTests(OrderTestCase):
         ):
             with self.subTest(term):
                 self.assertEqual(self.found(f"?q={term}"), numbers[which])
+
+    def test_searches_by_indexes_alone(self):
+        self.given_many_orders(5000)
+        listed = admin.site._registry[Order]
+
+        for term in ("77", "ref-77", "0199a000-0000-7000-8000-000000000000"):
+            with self.subTest(term):
+                found, _ = listed.get_search_results(None, Order.objects.all(), term)
+                plan = found.order_by("-id")[:101].explain()
+                for index in ("orders_by_customer", "orders_by_reference"):
+                    self.assertIn(f"Bitmap Index Scan on {index}", plan)
+                self.assertNotIn("Seq Scan", plan)
+
+    def given_many_orders(self, count):
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO orders_order (id, number, account_id, customer, reference, status,"
+                " payment_status, fulfillment_status, currency, subtotal_minor, charges,"
+                " total_minor, served_version, trace_id, placed_at, updated_at, version)"
+                " SELECT gen_random_uuid(), n, %s, 'c-' || n, 'ref-' || n, 'placed', 'unpaid',"
+                " 'unfulfilled', 'EUR', 1, '[]', 1, 'v2', '', now(), now(), 1"
+                " FROM generate_series(1, %s) AS n",
+                (self.shop.pk, count),
+            )
+            cursor.execute("ANALYZE orders_order")
 
     def test_filters_by_day_status_and_version(self):
         order = self.place()
