@@ -3,11 +3,14 @@
 import re
 from uuid import uuid4
 
+import psycopg
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client, TestCase
 from django.urls import reverse
 
+from events.rules import lock_number
 from inventory.models import Movement, Sku
 from rollout.codepath import override
 from tests.admin.people import given_person
@@ -117,6 +120,23 @@ class MoveStockTests(StockTestCase):
 
         self.assertContains(answer, "Nothing was moved: this form was sent before")
         self.assertEqual(what_moved(), before)
+
+    def test_a_form_that_found_no_time_can_be_sent_again(self):
+        form = self.open_form("receive") | {"quantity": "5", "reference": "DN 7"}
+        keeper = User.objects.get(username="stock-keeper")
+        before = what_moved()
+        with psycopg.connect(**connection.get_connection_params()) as first_click:
+            lock = lock_number(keeper.pk, form["key"])
+            first_click.execute("SELECT pg_advisory_xact_lock(%s)", (lock,))
+
+            answer = self.send("receive", **form)
+
+            self.assertContains(answer, "Send this form again: it is booked once.")
+            self.assertContains(answer, f'value="{form["key"]}"')
+            self.assertEqual(what_moved(), before)
+
+        self.send("receive", **form)
+        self.assertEqual(level_of("CUP").on_hand, 15)
 
     def test_refuses_a_count_against_a_number_that_moved(self):
         form = self.open_form("count")
