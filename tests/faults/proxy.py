@@ -56,8 +56,10 @@ class CuttingProxy:
                     # Nobody else reads from now on: the answer to COMMIT ends here.
                     client.shutdown(socket.SHUT_RDWR)
                     server.sendall(data)
-                    server.settimeout(5)
-                    _receive(server)
+                    # The other thread may have heard the answer, and hung up, before us.
+                    with suppress(OSError):
+                        server.settimeout(5)
+                        _receive(server)
                 break
             server.sendall(data)
         _hang_up(client, server)
