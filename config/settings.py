@@ -142,6 +142,10 @@ if SLUICE_ROLE == "web":
             "max_lifetime": 1800,
             "max_idle": 300,
             "num_workers": 1,
+            # The pause between attempts to reconnect doubles, and nobody else may try meanwhile:
+            # after a minute without a database another minute. So the pool gives up soon, and
+            # whoever wants a connection next tries at once.
+            "reconnect_timeout": 2,
         },
     }
 
