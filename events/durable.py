@@ -55,8 +55,14 @@ def commit(work: Callable[[], Result]) -> Result:
                 is_commit_sent = True
             return result
         except Error as failure:
+            kill = _kill_behind(failure)
+            if kill is not None:
+                connection.close()
+                raise kill from None
             state = _sqlstate(failure)
-            if not _is_trouble(failure, state):
+            # An error after COMMIT that the server did not send leaves a connection in between:
+            # whatever is tried on it next would fail, and seem to have failed before COMMIT.
+            if not (_is_trouble(failure, state) or (is_commit_sent and state is None)):
                 raise
             logger.warning(
                 "transaction failed (attempt %d, commit sent: %s): %s %s",
@@ -78,6 +84,14 @@ def commit(work: Callable[[], Result]) -> Result:
         if attempt < ATTEMPTS:
             time.sleep(random.uniform(0.5, 1.5) * 0.02 * 4 ** (attempt - 1))
     raise OutcomeUnknown if is_unknown else TemporarilyUnavailable
+
+
+def _kill_behind(failure: Error) -> BaseException | None:
+    """Return what killed this greenlet when Django stumbled over it while it tidied up."""
+    behind: BaseException | None = failure
+    while isinstance(behind, Exception):
+        behind = behind.__context__
+    return behind
 
 
 def _sqlstate(failure: Error) -> str | None:
