@@ -24,13 +24,20 @@ INT_MAX = 2**63 - 1
 
 
 def _small_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
-    try:
-        size = len(orjson.dumps(metadata))
-    except TypeError as failure:
-        raise ValueError(f"every whole number is at most {INT_MAX}") from failure
-    if size > METADATA_BYTES_MAX:
+    if _has_giant(metadata):
+        raise ValueError(f"every number is between -{INT_MAX} and {INT_MAX}")
+    if len(orjson.dumps(metadata)) > METADATA_BYTES_MAX:
         raise ValueError(f"at most {METADATA_BYTES_MAX} bytes of JSON")
     return metadata
+
+
+def _has_giant(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_giant, value.values()))
+    if isinstance(value, list):
+        return any(map(_has_giant, value))
+    # Floats too: jsonb gives 1e22 back as a whole number, which no answer could carry.
+    return isinstance(value, int | float) and abs(value) > INT_MAX
 
 
 SkuCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["22196"])]

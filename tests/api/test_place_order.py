@@ -51,6 +51,26 @@ class PlaceOrderTests(TestCase):
         self.assertEqual(read.json()["total_minor"], 1250)
         self.assertEqual(read.headers["ETag"], placed.headers["ETag"])
 
+    def test_refuses_metadata_that_it_could_not_give_back(self):
+        before = what_moved()
+
+        for giant in (1e22, -1e22, 2**63, -(2**63), 10**30):
+            answer = self.shop.post("/orders", self.order(metadata={"deep": [{"n": giant}]}))
+
+            self.assertEqual(answer.status_code, 422, giant)
+            self.assertEqual(answer.json()["errors"][0]["pointer"], "/metadata")
+        self.assertEqual(what_moved(), before)
+
+    def test_reads_back_the_greatest_numbers_that_metadata_may_hold(self):
+        metadata = {"whole": [2**63 - 1, 1 - 2**63], "fraction": [9.2e18, 5e-324]}
+
+        placed = self.shop.post("/orders", self.order(metadata=metadata))
+
+        self.assertEqual(placed.json()["metadata"], metadata)
+        read = self.shop.get(f"/orders/{placed.json()['id']}")
+        self.assertEqual(read.json()["metadata"], metadata)
+        self.assertEqual(self.shop.get("/orders").json()["data"], [read.json()])
+
     def test_keeps_two_lines_of_one_sku_and_takes_their_sum(self):
         lines = [{"sku": "CUP", "quantity": 3}, {"sku": "CUP", "quantity": 4}]
 
