@@ -109,13 +109,18 @@ def lock_stock(codes: Iterable[str], *, location: str) -> tuple[dict[str, Sku], 
     Return SKUs as they are now, and their levels locked as lock_levels does; both by code.
 
     The SKUs are read after the lock was had, so a price is the one at the time of the sale.
-    Both statements travel together: one round trip inside a pipeline.
+    Every tracked SKU in the answer has its level there. Both statements travel together: one
+    round trip inside a pipeline.
     """
     text = ",".join(codes)
     levels = hot_cursor().execute(LOCK_LEVELS, (text, location))
     skus = hot_cursor().execute(READ_SKUS, (text,))
     level_by_code = {row[1]: Level(*row) for row in levels}
-    return {row[1]: Sku(*row) for row in skus}, level_by_code
+    found = [Sku(*row) for row in skus]
+    # A SKU made while the first statement waited is seen by the second one only. Without its
+    # level it would pass for untracked, and be sold without end.
+    sku_by_code = {s.code: s for s in found if s.code in level_by_code or not s.is_tracked}
+    return sku_by_code, level_by_code
 
 
 def find_skus(codes: Iterable[str]) -> dict[str, Sku]:

@@ -1,0 +1,54 @@
+"""A SKU is made while an order for it waits for the stock of another."""
+
+import threading
+from contextlib import contextmanager
+
+import psycopg
+from django.db import connection
+
+from orders.models import Order
+from orders.placement import place_together
+from orders.rules import OrderInvalid
+from tests.builders import a_placement, given_account, given_sku, given_stock, what_moved
+from tests.committed import CommittedTestCase
+
+
+class NewSkuTests(CommittedTestCase):
+    def test_an_order_that_waited_does_not_take_a_new_sku_for_one_without_stock(self):
+        given_stock("CUP", on_hand=10)
+        placement = a_placement({"CUP": 1, "NEW": 5}, account=given_account())
+        told = []
+
+        with self.somebody_who_holds_all_stock():
+            order = threading.Thread(target=self.place, args=(placement, told))
+            order.start()
+            self.wait_for_one_who_waits()
+            given_sku("NEW")
+            before = what_moved()
+        order.join()
+
+        self.assertIsInstance(told[0], OrderInvalid)
+        self.assertEqual(told[0].errors[0]["code"], "sku_unknown")
+        self.assertEqual(what_moved(), before)
+        self.assertEqual(Order.objects.count(), 0)
+
+    def place(self, placement, told):
+        told.extend(place_together([placement]))
+        connection.close()
+
+    @contextmanager
+    def somebody_who_holds_all_stock(self):
+        names = ("host", "port", "dbname", "user", "password")
+        ours = connection.get_connection_params()
+        with psycopg.connect(**{name: ours[name] for name in names if name in ours}) as theirs:
+            theirs.execute("SELECT * FROM inventory_stocklevel FOR UPDATE")
+            yield
+            theirs.rollback()
+
+    def wait_for_one_who_waits(self):
+        with connection.cursor() as cursor:
+            for _ in range(500):
+                cursor.execute("SELECT pg_sleep(0.01), count(*) FROM pg_locks WHERE NOT granted")
+                if cursor.fetchone()[1]:
+                    return
+        self.fail("nobody waits")
