@@ -99,6 +99,14 @@ class Token:
         """
         self.breaker.complete(self, outcome, rt_ns=rt_ns)
 
+    def hand_back(self) -> int:
+        """
+        Return how long the version took, in ns, when it has answered but is not judged yet.
+
+        From here on the call does not hang any more; whether it was good is still open.
+        """
+        return self.breaker.hand_back(self)
+
 
 class Window:
     """Counts of the last interval in buckets, aligned to whole multiples of a bucket's length."""
@@ -219,6 +227,15 @@ class Breaker:
                 self._complete_probe(token, outcome, rt_ns, now_ns)
             elif outcome != IGNORED:
                 self._count(token, outcome, rt_ns, now_ns)
+
+    def hand_back(self, token: Token) -> int:
+        """See Token.hand_back."""
+        with self._lock:
+            now_ns = self._clock_ns()
+            if self._is_auto:
+                self._look_at_the_time(now_ns)
+            self._in_flight.pop(token, None)
+            return now_ns - token.started_ns
 
     def tick(self) -> None:
         """Notice calls that hang and probes that never came back, also when no call comes."""

@@ -26,7 +26,15 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 class BaseContext:
     """What every context keeps: one snapshot, each decision once, the calls not yet settled."""
 
-    __slots__ = ("attributes", "decisions", "denied", "pending", "served", "snapshot")
+    __slots__ = (
+        "attributes",
+        "decisions",
+        "denied",
+        "has_failed",
+        "pending",
+        "served",
+        "snapshot",
+    )
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.snapshot = snapshot
@@ -34,6 +42,7 @@ class BaseContext:
         self.decisions: dict[Any, Decision] = {}
         self.served: dict[str, Decision] = {}
         self.denied: list[str] = []
+        self.has_failed = False
         # None: calls are settled when they return. A list: when the request ends.
         self.pending: list[tuple[Token, str, int]] | None = None
 
@@ -299,3 +308,9 @@ def header_trust() -> str:
             f"ROLLOUT_HEADER_TRUST={trust!r}: write one of {', '.join(HEADER_TRUSTS)}"
         )
     return trust
+
+
+def forget_settings() -> None:
+    """Read ROLLOUT_IDENTITIES and ROLLOUT_PERMISSION_TEST again."""
+    _identity_resolvers.cache_clear()
+    _permission_test.cache_clear()
