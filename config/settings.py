@@ -64,6 +64,8 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "config.middleware.Edge",
+    # Outside of all that may still fail: what fails after a version answered is the version's too.
+    "rollout.middleware.RolloutMiddleware",
     "config.middleware.StraightToApi",  # What stands below serves browsers, not the API.
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
