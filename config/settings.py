@@ -329,3 +329,5 @@ ROLLOUT_RELEASES = {
         "INVENTORY_AVAILABILITY_VERSION", default="v1", choices=("v1", "v2")
     ),
 }
+# Spreads rules and breaker states faster; empty: workers ask the database.
+ROLLOUT_REDIS_URL = env_text("ROLLOUT_REDIS_URL", default=REDIS_URL)

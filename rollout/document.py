@@ -1,5 +1,8 @@
 """A rule set as a JSON document: read with every fault named, and written back. Pure."""
 
+import hashlib
+import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -468,6 +471,7 @@ class _Reader:
             and len(told) == 1
             and isinstance(told[0], int | float)
             and not isinstance(told[0], bool)
+            and math.isfinite(told[0])
         ):
             return tuple(told)
         self.fault(pointer, "bad_values", "write a list of one number")
@@ -525,3 +529,27 @@ def _is_list_of_text(told: object) -> TypeGuard[list[str]]:
 def _is_storable(text: str) -> bool:
     """PostgreSQL keeps neither NUL nor a lone surrogate in jsonb, and no hash takes the latter."""
     return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def canonical(document: Mapping[str, Any]) -> str:
+    """
+    Return the one text of a document: members sorted, no blanks, whole numbers without a point.
+
+    The same before and after a stay in jsonb, so a checksum of it holds everywhere.
+    """
+    return json.dumps(_normal(document), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def checksum_of(document: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a document's one text, in hex."""
+    return hashlib.sha256(canonical(document).encode()).hexdigest()
+
+
+def _normal(told: Any) -> Any:
+    if isinstance(told, Mapping):
+        return {name: _normal(value) for name, value in told.items()}
+    if isinstance(told, list | tuple):
+        return [_normal(value) for value in told]
+    if isinstance(told, float) and told.is_integer():
+        return int(told)
+    return told
