@@ -1,6 +1,7 @@
 """What is told about generations through Redis; all of it may be lost at any moment."""
 
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from functools import cache
 import redis
 from django.conf import settings
 from django.utils.crypto import constant_time_compare, salted_hmac
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 KEPT_MS = 24 * 3600 * 1000
 ACKS_KEPT_MS = 10 * 60 * 1000
@@ -18,13 +21,16 @@ TIMEOUT_S = 0.1
 
 log = logging.getLogger("rollout")
 
+_TOLD = re.compile(r"(\d{1,18}):[0-9a-f]{0,64}:(\d{1,12}\.\d{3})\Z")
+
 # Two publishers may come here in the wrong order: the number only ever grows. Whatever a key
 # holds by accident is overwritten, so nothing of it is trusted before.
 ANNOUNCE = """
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 local known = redis.pcall('GET', KEYS[1])
-if type(known) ~= 'string' or not tonumber(known) or tonumber(known) < tonumber(ARGV[1]) then
-  redis.call('SET', KEYS[1], ARGV[1])
+local number = type(known) == 'string' and tonumber(string.match(known, '^(%d+):'))
+if not number or number < tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], ARGV[4])
 end
 return redis.call('PUBLISH', KEYS[3], ARGV[4])
 """
@@ -59,6 +65,8 @@ def client() -> "redis.Redis | None":
         url,
         socket_timeout=TIMEOUT_S,
         socket_connect_timeout=TIMEOUT_S,
+        # redis-py would try three times more, for seconds; whoever asks here asks again anyway.
+        retry=Retry(NoBackoff(), 0),
         decode_responses=True,
         encoding_errors="replace",
     )
@@ -73,7 +81,7 @@ def announce(*, generation: int, checksum: str, text: str) -> None:
     connection = client()
     if connection is None:
         return
-    told = f"{generation}:{checksum}:{time.time():.6f}"
+    told = f"{generation}:{checksum}:{time.time():.3f}"
     try:
         connection.eval(
             ANNOUNCE,
@@ -90,13 +98,28 @@ def announce(*, generation: int, checksum: str, text: str) -> None:
         log.warning("could not announce generation %s: %s", generation, failure)
 
 
+def read_told(text: object) -> tuple[int, float | None] | None:
+    """Return generation and the time of its announcement; None for what nobody here wrote."""
+    found = _TOLD.match(text) if isinstance(text, str) else None
+    return None if found is None else (int(found[1]), float(found[2]))
+
+
+def acknowledge(connection: "redis.Redis", generation: int, worker: str, lag_ms: float) -> None:
+    """Tell that a worker has a generation. Raises RedisError."""
+    acks = key(f"ack:{generation}")
+    with connection.pipeline(transaction=True) as pipeline:
+        pipeline.hset(acks, worker, f"{lag_ms:.1f}")
+        pipeline.pexpire(acks, ACKS_KEPT_MS)
+        pipeline.execute()
+
+
 def convergence(generation: int) -> Convergence | None:
     """Return which live workers have a generation; None when Redis cannot tell."""
     connection = client()
     if connection is None:
         return None
     try:
-        live = connection.zrangebyscore(key("workers"), time.time() - LIVE_S, "+inf")
+        live = connection.zrangebyscore(key("workers"), (time.time() - LIVE_S) * 1000, "+inf")
         acks = connection.hgetall(key(f"ack:{generation}"))
         return Convergence(
             generation,

@@ -61,6 +61,20 @@ class BreakerView:
     is_governed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a breaker tells the fleet: counts since the last time, and what it is short of."""
+
+    total: int
+    errors: int
+    slow: int
+    good_probes: int
+    bad_probes: int
+    probes_in_flight: int
+    refused: int
+    is_open_alone: bool
+
+
 class Token:
     """
     One admitted call. Complete it once; later completions do nothing.
@@ -187,6 +201,7 @@ class Breaker:
         self._ramp_from_ns: int | None = None
         self._unsent = [0, 0, 0]
         self._unsent_probes = [0, 0]
+        self._refused = 0
         self._settle_policy()
 
     # --- Calls --------------------------------------------------------------------------------
@@ -196,18 +211,19 @@ class Breaker:
         with self._lock:
             now_ns = self._clock_ns()
             if not self._is_auto:
-                if self.policy.mode == "forced_open":
-                    return None
-                return self._token(now_ns)
+                return None if self.policy.mode == "forced_open" else self._token(now_ns)
             if self._in_flight or self._probes:
                 self._look_at_the_time(now_ns)
             if self.state == CLOSED:
                 if self._ramp_from_ns is not None and self._is_held_back(now_ns):
                     return None
                 return self._token(now_ns)
-            if self.state == OPEN and not self._may_begin_to_probe(now_ns):
-                return None
-            return self._probe(now_ns)
+            token = None
+            if self.state == HALF_OPEN or self._may_begin_to_probe(now_ns):
+                token = self._probe(now_ns)
+            if token is None:
+                self._refused += 1
+            return token
 
     def complete(self, token: Token, outcome: str, *, rt_ns: int | None = None) -> None:
         """Take the end of a call into account; see Token.complete."""
@@ -298,12 +314,23 @@ class Breaker:
 
     # --- The fleet (rollout.sharing) ------------------------------------------------------------
 
-    def take_unsent(self) -> tuple[tuple[int, int, int], tuple[int, int]]:
-        """Return and forget (total, errors, slow) and probes (good, bad) since the last time."""
+    def report(self) -> "Report":
+        """Return what happened since the last report; grants that were not used are given back."""
         with self._lock:
             calls, probes = self._unsent, self._unsent_probes
+            refused, self._refused = self._refused, 0
             self._unsent, self._unsent_probes = [0, 0, 0], [0, 0]
-            return (calls[0], calls[1], calls[2]), (probes[0], probes[1])
+            self._granted_probes = 0
+            return Report(
+                total=calls[0],
+                errors=calls[1],
+                slow=calls[2],
+                good_probes=probes[0],
+                bad_probes=probes[1],
+                probes_in_flight=len(self._probes) if self.is_governed else 0,
+                refused=refused,
+                is_open_alone=self._is_auto and not self.is_governed and self.state != CLOSED,
+            )
 
     def follow(self, state: int, *, retry_in_ms: int, granted_probes: int) -> None:
         """
@@ -315,6 +342,7 @@ class Breaker:
             if not self._is_auto:
                 return
             now_ns = self._clock_ns()
+            self.probe_chance = 1.0
             if state == CLOSED:
                 self._granted_probes = 0
                 if self.is_governed:

@@ -516,7 +516,7 @@ class FleetTests:
 
         assert before == HALF_OPEN
         assert rig.state == CLOSED
-        assert rig.breaker.take_unsent()[1] == (1, 0)
+        assert rig.breaker.report().good_probes == 1
 
     def test_stays_open_on_its_own_account_while_the_fleet_is_closed(self):
         rig = Rig().opened()
@@ -544,8 +544,18 @@ class FleetTests:
         rig.call(OK, times=3)
         rig.call(ERROR, took_ms=60)
 
-        assert rig.breaker.take_unsent() == ((4, 1, 1), (0, 0))
-        assert rig.breaker.take_unsent() == ((0, 0, 0), (0, 0))
+        report = rig.breaker.report()
+        assert (report.total, report.errors, report.slow) == (4, 1, 1)
+        assert rig.breaker.report().total == 0
+
+    def test_gives_an_unused_grant_back(self):
+        rig = Rig()
+        rig.breaker.follow(HALF_OPEN, retry_in_ms=0, granted_probes=1)
+
+        rig.breaker.report()
+
+        assert rig.breaker.admit() is None
+        assert rig.breaker.report().refused == 1
 
 
 class ThreadTests:
