@@ -79,6 +79,8 @@ def post_worker_init(worker: Worker) -> None:
         raise RuntimeError("psycopg was imported before gevent patched: every query would block")
     # It connects in the background: a database that is down means "not ready", not "no server".
     connection.pool.open()  # type: ignore[attr-defined]
+    # Rules before the first request, and not in the master: nothing that follows survives a fork.
+    import_string("rollout.worker.start")()
 
     # By its name: what the master had imported, no reload would renew.
     start_draining = import_string("config.health.start_draining")

@@ -331,3 +331,5 @@ ROLLOUT_RELEASES = {
 }
 # Spreads rules and breaker states faster; empty: workers ask the database.
 ROLLOUT_REDIS_URL = env_text("ROLLOUT_REDIS_URL", default=REDIS_URL)
+# What a worker starts from when neither the database nor Redis can be asked.
+ROLLOUT_LAST_KNOWN_GOOD = env_text("ROLLOUT_LAST_KNOWN_GOOD", default="")
