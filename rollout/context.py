@@ -15,9 +15,10 @@ from django.http import HttpRequest
 from django.utils.module_loading import import_string
 
 from rollout.breaker import Token
+from rollout.clauses import meta_key, text_of
 from rollout.patterns import Version, parse_user_agent
 from rollout.rules import Decision, read_override
-from rollout.snapshot import Snapshot, meta_key, text_of
+from rollout.snapshot import Snapshot
 
 HEADER_TRUSTS = ("permission", "authenticated", "signed", "any")
 NOTHING: Mapping[str, Any] = MappingProxyType({})

@@ -2,16 +2,15 @@
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, TypeGuard
+from typing import Any
 
 from rollout.errors import InvalidRuleSet, UnknownSchema
-from rollout.patterns import UnsafePattern, compile_pattern, compile_version_range
+from rollout.patterns import compile_version_range
 from rollout.policies import BreakerPolicy, read_policy
+from rollout.reading import NAME, Reading, is_list_of_text
 from rollout.rules import (
     BUCKETS,
     PATH_KEY,
@@ -29,7 +28,6 @@ from rollout.rules import (
 
 SCHEMA_VERSION = 1
 RULES_MAX = 1_000
-VALUES_MAX = 10_000
 SEGMENT_IDS_MAX = 1_000_000
 TEXT_OPS = ("exact", "prefix", "suffix", "contains", "regex", "exists")
 NUMBER_OPS = ("at_least", "at_most")
@@ -44,7 +42,6 @@ EMPTY_DOCUMENT: Mapping[str, Any] = {
 }
 
 _HEADER = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}\Z")
 _STICKINESS = re.compile(r"[a-z][a-z0-9_]{0,31}(?:\+[a-z][a-z0-9_]{0,31}){0,3}\Z")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -72,7 +69,8 @@ def read_document(document: object, *, paths: Mapping[str, PathFacts] | None = N
     """
     reader = _Reader(paths)
     if not isinstance(document, dict):
-        raise InvalidRuleSet([_fault("", "not_an_object", "a rule set is a JSON object")])
+        reader.members(document, "")
+        raise InvalidRuleSet(reader.faults)
     if document.get("schema_version") != SCHEMA_VERSION:
         raise UnknownSchema(document.get("schema_version"))
     rule_set = reader.read(document)
@@ -81,32 +79,25 @@ def read_document(document: object, *, paths: Mapping[str, PathFacts] | None = N
     return rule_set
 
 
-def _fault(pointer: str, code: str, message: str) -> dict[str, Any]:
-    return {"pointer": pointer, "code": code, "message": message}
-
-
-class _Reader:
-    """One reading of one document; collects faults instead of stopping at the first."""
+class _Reader(Reading):
+    """One reading of one rule set."""
 
     def __init__(self, paths: Mapping[str, PathFacts] | None) -> None:
+        super().__init__()
         self.paths = paths
-        self.faults: list[dict[str, Any]] = []
         self.releases: dict[str, PathPolicy] = {}
         self.segment_names: frozenset[str] = frozenset()
-
-    def fault(self, pointer: str, code: str, message: str) -> None:
-        self.faults.append(_fault(pointer, code, message))
 
     # --- The document -------------------------------------------------------------------------
 
     def read(self, document: Mapping[str, Any]) -> RuleSet:
-        self._refuse_unknown(document, EMPTY_DOCUMENT, "")
+        self.refuse_unknown(document, EMPTY_DOCUMENT, "")
         is_killed, killed = self._kill_switch(document.get("kill_switch", {}))
-        releases = self._object(document.get("releases", {}), "/releases")
+        releases = self.members(document.get("releases", {}), "/releases")
         self.releases = {
             path: self._release(path, told, f"/releases/{path}") for path, told in releases.items()
         }
-        segments = self._object(document.get("segments", {}), "/segments")
+        segments = self.members(document.get("segments", {}), "/segments")
         self.segment_names = frozenset(segments)
         return RuleSet(
             is_killed=is_killed,
@@ -121,11 +112,11 @@ class _Reader:
         )
 
     def _kill_switch(self, told: object) -> tuple[bool, frozenset[str]]:
-        switch = self._object(told, "/kill_switch")
-        self._refuse_unknown(switch, ("all", "paths"), "/kill_switch")
-        is_killed = self._flag(switch, "all", "/kill_switch", default=False)
+        switch = self.members(told, "/kill_switch")
+        self.refuse_unknown(switch, ("all", "paths"), "/kill_switch")
+        is_killed = self.flag(switch, "all", "/kill_switch", default=False)
         killed = switch.get("paths", [])
-        if not _is_list_of_text(killed):
+        if not is_list_of_text(killed):
             self.fault("/kill_switch/paths", "not_a_list", "write a list of path keys")
             killed = []
         for index, path in enumerate(killed):
@@ -133,8 +124,8 @@ class _Reader:
         return is_killed, frozenset(killed)
 
     def _release(self, path: str, told: object, pointer: str) -> PathPolicy:
-        release = self._object(told, pointer)
-        self._refuse_unknown(release, ("enabled", "rolled_back", *ROLES), pointer)
+        release = self.members(told, pointer)
+        self.refuse_unknown(release, ("enabled", "rolled_back", *ROLES), pointer)
         self._known_path(path, pointer)
         roles: dict[str, str | None] = {}
         for role in ROLES:
@@ -150,14 +141,14 @@ class _Reader:
             self.fault(f"{pointer}/canary", "same_as_fallback", "canary is the fallback as well")
         return PathPolicy(
             Release(roles["stable"] or "", roles["canary"], roles["fallback"]),
-            is_enabled=self._flag(release, "enabled", pointer, default=True),
-            is_rolled_back=self._flag(release, "rolled_back", pointer, default=False),
+            is_enabled=self.flag(release, "enabled", pointer, default=True),
+            is_rolled_back=self.flag(release, "rolled_back", pointer, default=False),
         )
 
     def _segment(self, name: str, told: object, pointer: str) -> Segment:
-        segment = self._object(told, pointer)
-        self._refuse_unknown(segment, ("identity", "ids", "match", "note"), pointer)
-        if not _NAME.match(name):
+        segment = self.members(told, pointer)
+        self.refuse_unknown(segment, ("identity", "ids", "match", "note"), pointer)
+        if not NAME.match(name):
             self.fault(pointer, "bad_name", "a segment is named with letters, digits, _ . : -")
         if ("ids" in segment) == ("match" in segment):
             self.fault(pointer, "ids_or_match", "a segment has either ids or match")
@@ -166,17 +157,17 @@ class _Reader:
         if not isinstance(identity, str) or not _STICKINESS.match(identity) or "+" in identity:
             self.fault(f"{pointer}/identity", "bad_name", "write user, account, customer, …")
             identity = "account"
-        ids = self._texts(segment.get("ids", []), f"{pointer}/ids", most=SEGMENT_IDS_MAX, least=0)
+        ids = self.texts(segment.get("ids", []), f"{pointer}/ids", most=SEGMENT_IDS_MAX, least=0)
         match = self._clauses(segment.get("match", []), f"{pointer}/match", in_segment=True)
         return Segment(name, identity=identity, ids=ids, match=match)
 
     def _breakers(self, told: object) -> dict[str, dict[str, BreakerPolicy]]:
         breakers: dict[str, dict[str, BreakerPolicy]] = {}
-        for path, policies in self._object(told, "/breakers").items():
+        for path, policies in self.members(told, "/breakers").items():
             pointer = f"/breakers/{path}"
             self._known_path(path, pointer)
             breakers[path] = {}
-            for name, policy in self._object(policies, pointer).items():
+            for name, policy in self.members(policies, pointer).items():
                 if name not in ROLES:
                     self._version(path, name, f"{pointer}/{name}")
                 breakers[path][name] = read_policy(
@@ -200,29 +191,29 @@ class _Reader:
         return tuple(rules)
 
     def _rule(self, told: object, pointer: str) -> Rule:
-        entry = self._object(told, pointer)
-        self._refuse_unknown(entry, _RULE_MEMBERS, pointer)
+        entry = self.members(told, pointer)
+        self.refuse_unknown(entry, _RULE_MEMBERS, pointer)
         path = entry.get("path")
         path = path if isinstance(path, str) else ""
         self._known_path(path, f"{pointer}/path")
         rule = Rule(
-            id=self._name(entry, "id", pointer) or "",
+            id=self.name(entry, "id", pointer) or "",
             path=path,
             serve=self._serve(path, entry.get("serve"), f"{pointer}/serve"),
             match=self._clauses(entry.get("match", []), f"{pointer}/match"),
-            share_bp=self._whole(entry, "share_bp", pointer, default=BUCKETS, most=BUCKETS),
-            salt=self._name(entry, "salt", pointer, is_required=False),
+            share_bp=self.whole(entry, "share_bp", pointer, default=BUCKETS, most=BUCKETS),
+            salt=self.name(entry, "salt", pointer, is_required=False),
             stickiness=self._stickiness(entry.get("stickiness", []), f"{pointer}/stickiness"),
-            priority=self._whole(entry, "priority", pointer, default=100, most=1_000_000),
-            trust=self._choice(entry, "trust", pointer, default="any", choices=TRUSTS),
-            is_enabled=self._flag(entry, "enabled", pointer, default=True),
-            valid_from=self._instant(entry, "valid_from", pointer),
-            valid_until=self._instant(entry, "valid_until", pointer),
-            note=self._text(entry, "note", pointer),
-            owner=self._text(entry, "owner", pointer),
+            priority=self.whole(entry, "priority", pointer, default=100, most=1_000_000),
+            trust=self.choice(entry, "trust", pointer, default="any", choices=TRUSTS),
+            is_enabled=self.flag(entry, "enabled", pointer, default=True),
+            valid_from=self.instant(entry, "valid_from", pointer),
+            valid_until=self.instant(entry, "valid_until", pointer),
+            note=self.text(entry, "note", pointer),
+            owner=self.text(entry, "owner", pointer),
         )
         # shadow and dual_write have their place here; a worker that knows only serve refuses them.
-        self._choice(entry, "mode", pointer, default="serve", choices=("serve",))
+        self.choice(entry, "mode", pointer, default="serve", choices=("serve",))
         self._check_together(rule, pointer)
         return rule
 
@@ -256,7 +247,7 @@ class _Reader:
         return facts.release if facts else None
 
     def _stickiness(self, told: object, pointer: str) -> tuple[str, ...]:
-        if not _is_list_of_text(told) or not all(_STICKINESS.match(name) for name in told):
+        if not is_list_of_text(told) or not all(_STICKINESS.match(name) for name in told):
             self.fault(pointer, "bad_stickiness", 'write identities, as ["account+customer"]')
             return ()
         return tuple(told)
@@ -276,7 +267,7 @@ class _Reader:
         return tuple(clause for clause in clauses if clause is not None)
 
     def _clause(self, told: object, pointer: str, *, in_segment: bool) -> Clause | None:
-        entry = self._object(told, pointer)
+        entry = self.members(told, pointer)
         kind = entry.get("kind")
         if (
             not isinstance(kind, str)
@@ -285,40 +276,40 @@ class _Reader:
         ):
             self.fault(f"{pointer}/kind", "unknown_clause", f"write one of {_KINDS}")
             return None
-        self._refuse_unknown(entry, ("kind", "not", *_CLAUSE_MEMBERS[kind]), pointer)
+        self.refuse_unknown(entry, ("kind", "not", *_CLAUSE_MEMBERS[kind]), pointer)
         before = len(self.faults)
         options = _CLAUSE_READERS[kind](self, entry, pointer)
-        negated = self._flag(entry, "not", pointer, default=False)
+        negated = self.flag(entry, "not", pointer, default=False)
         return Clause(kind, options, negated) if len(self.faults) == before else None
 
     def _named_text(self, entry: Mapping[str, Any], pointer: str) -> dict[str, Any]:
         """Read header, query and attr clauses: a name, an operator and values."""
         name = entry.get("name")
-        pattern = _HEADER if entry["kind"] == "header" else _NAME
+        pattern = _HEADER if entry["kind"] == "header" else NAME
         if isinstance(name, str) and entry["kind"] == "header":
             name = name.lower()
         if not isinstance(name, str) or not pattern.match(name):
             self.fault(f"{pointer}/name", "bad_name", f"{name!r} cannot be a name")
         ops = TEXT_OPS if entry["kind"] != "attr" else TEXT_OPS + NUMBER_OPS
-        operator = self._choice(entry, "op", pointer, default="exact", choices=ops)
+        operator = self.choice(entry, "op", pointer, default="exact", choices=ops)
         options = {"name": name, "op": operator}
         if operator == "exists":
             if "values" in entry:
                 self.fault(f"{pointer}/values", "unknown_member", "exists compares with nothing")
             return options
         if operator in NUMBER_OPS:
-            return options | {"values": self._numbers(entry.get("values"), f"{pointer}/values")}
-        values = self._texts(entry.get("values"), f"{pointer}/values")
+            return options | {"values": self.numbers(entry.get("values"), f"{pointer}/values")}
+        values = self.texts(entry.get("values"), f"{pointer}/values")
         if operator == "regex":
             for index, value in enumerate(values):
-                self._pattern(value, f"{pointer}/values/{index}")
+                self.pattern(value, f"{pointer}/values/{index}")
         return options | {"values": values}
 
     def _ids(self, entry: Mapping[str, Any], pointer: str) -> dict[str, Any]:
-        return {"values": self._texts(entry.get("values"), f"{pointer}/values")}
+        return {"values": self.texts(entry.get("values"), f"{pointer}/values")}
 
     def _segments(self, entry: Mapping[str, Any], pointer: str) -> dict[str, Any]:
-        names = self._texts(entry.get("values"), f"{pointer}/values")
+        names = self.texts(entry.get("values"), f"{pointer}/values")
         for index, name in enumerate(names):
             if name not in self.segment_names:
                 self.fault(f"{pointer}/values/{index}", "unknown_segment", f"no segment {name!r}")
@@ -328,7 +319,7 @@ class _Reader:
         if "regex" in entry:
             if "family" in entry or "versions" in entry:
                 self.fault(pointer, "regex_or_family", "write either regex or family")
-            self._pattern(entry["regex"], f"{pointer}/regex")
+            self.pattern(entry["regex"], f"{pointer}/regex")
             return {"regex": entry["regex"]}
         family = entry.get("family")
         if not isinstance(family, str) or not family or family != family.lower():
@@ -342,31 +333,20 @@ class _Reader:
         return {"family": family, "versions": versions}
 
     def _methods(self, entry: Mapping[str, Any], pointer: str) -> dict[str, Any]:
-        values = self._texts(entry.get("values"), f"{pointer}/values")
+        values = self.texts(entry.get("values"), f"{pointer}/values")
         for index, value in enumerate(values):
             if value not in _METHODS:
                 self.fault(f"{pointer}/values/{index}", "unknown_method", f"{value!r}")
         return {"values": values}
 
     def _path_prefixes(self, entry: Mapping[str, Any], pointer: str) -> dict[str, Any]:
-        values = self._texts(entry.get("values"), f"{pointer}/values")
+        values = self.texts(entry.get("values"), f"{pointer}/values")
         for index, value in enumerate(values):
             if not value.startswith("/"):
                 self.fault(f"{pointer}/values/{index}", "bad_prefix", "a path begins with /")
         return {"values": values}
 
-    # --- Small readers ------------------------------------------------------------------------
-
-    def _object(self, told: object, pointer: str) -> Mapping[str, Any]:
-        if isinstance(told, dict):
-            return told
-        self.fault(pointer, "not_an_object", "write an object")
-        return {}
-
-    def _refuse_unknown(self, told: Mapping[str, Any], known: Any, pointer: str) -> None:
-        for name in told:
-            if name not in known:
-                self.fault(f"{pointer}/{name}", "unknown_member", f"{name!r} is not known here")
+    # --- What the code has ---
 
     def _known_path(self, path: object, pointer: str) -> None:
         if not isinstance(path, str) or not PATH_KEY.match(path):
@@ -384,98 +364,6 @@ class _Reader:
                 pointer, "unknown_version", f"{path} has {', '.join(facts.versions)}, not {told}"
             )
         return told
-
-    def _flag(self, entry: Mapping[str, Any], name: str, pointer: str, *, default: bool) -> bool:
-        value = entry.get(name, default)
-        if isinstance(value, bool):
-            return value
-        self.fault(f"{pointer}/{name}", "not_a_boolean", "write true or false")
-        return default
-
-    def _whole(
-        self, entry: Mapping[str, Any], name: str, pointer: str, *, default: int, most: int
-    ) -> int:
-        value = entry.get(name, default)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most:
-            return value
-        self.fault(f"{pointer}/{name}", "out_of_range", f"write a whole number from 0 to {most}")
-        return default
-
-    def _choice(
-        self,
-        entry: Mapping[str, Any],
-        name: str,
-        pointer: str,
-        *,
-        default: str,
-        choices: tuple[str, ...],
-    ) -> str:
-        value = entry.get(name, default)
-        if isinstance(value, str) and value in choices:
-            return value
-        self.fault(f"{pointer}/{name}", "unknown_choice", f"write one of {', '.join(choices)}")
-        return default
-
-    def _name(
-        self, entry: Mapping[str, Any], name: str, pointer: str, *, is_required: bool = True
-    ) -> str | None:
-        value = entry.get(name)
-        if value is None and not is_required:
-            return None
-        if isinstance(value, str) and _NAME.match(value):
-            return value
-        self.fault(f"{pointer}/{name}", "bad_name", "write 1 to 64 letters, digits, _ . : -")
-        return None
-
-    def _text(self, entry: Mapping[str, Any], name: str, pointer: str) -> str:
-        value = entry.get(name, "")
-        if isinstance(value, str) and len(value) <= 500 and _is_storable(value):
-            return value
-        self.fault(f"{pointer}/{name}", "too_long", "write at most 500 characters")
-        return ""
-
-    def _instant(self, entry: Mapping[str, Any], name: str, pointer: str) -> datetime | None:
-        value = entry.get(name)
-        if value is None:
-            return None
-        try:
-            instant = datetime.fromisoformat(value)
-        except (TypeError, ValueError):
-            instant = None
-        if instant is None or instant.tzinfo is None:
-            self.fault(f"{pointer}/{name}", "bad_instant", "write as 2026-11-23T10:00:00Z")
-            return None
-        return instant
-
-    def _pattern(self, value: object, pointer: str) -> None:
-        try:
-            compile_pattern(value if isinstance(value, str) else "(")
-        except UnsafePattern as failure:
-            self.fault(pointer, "unsafe_pattern", f"the pattern {failure}")
-
-    def _texts(
-        self, told: object, pointer: str, *, most: int = VALUES_MAX, least: int = 1
-    ) -> tuple[str, ...]:
-        if (
-            _is_list_of_text(told)
-            and least <= len(told) <= most
-            and all(0 < len(value) <= 512 and _is_storable(value) for value in told)
-        ):
-            return tuple(told)
-        self.fault(pointer, "bad_values", f"write a list of {least} to {most} texts")
-        return ()
-
-    def _numbers(self, told: object, pointer: str) -> tuple[float, ...]:
-        if (
-            isinstance(told, list)
-            and len(told) == 1
-            and isinstance(told[0], int | float)
-            and not isinstance(told[0], bool)
-            and math.isfinite(told[0])
-        ):
-            return tuple(told)
-        self.fault(pointer, "bad_values", "write a list of one number")
-        return ()
 
 
 _RULE_MEMBERS = (
@@ -520,15 +408,6 @@ _CLAUSE_READERS: Mapping[str, _ClauseReader] = {
     "method": _Reader._methods,
     "path_prefix": _Reader._path_prefixes,
 }
-
-
-def _is_list_of_text(told: object) -> TypeGuard[list[str]]:
-    return isinstance(told, list) and all(isinstance(entry, str) for entry in told)
-
-
-def _is_storable(text: str) -> bool:
-    """PostgreSQL keeps neither NUL nor a lone surrogate in jsonb, and no hash takes the latter."""
-    return "\x00" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def canonical(document: Mapping[str, Any]) -> str:

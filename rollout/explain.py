@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from rollout.clauses import Context
 from rollout.rules import Clause, Rule, Tier, bucket_of
-from rollout.snapshot import CompiledRule, Context, Snapshot, subject_of
+from rollout.snapshot import CompiledRule, Snapshot, subject_of
 
 
 def explain(snapshot: Snapshot, key: str, context: Context) -> dict[str, Any]:

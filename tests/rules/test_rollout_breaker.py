@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from rollout.breaker import CLOSED, ERROR, HALF_OPEN, IGNORED, OK, OPEN, REJECT, Breaker, Window
+from rollout.breaker import CLOSED, ERROR, HALF_OPEN, IGNORED, OK, OPEN, REJECT, Breaker
 from rollout.policies import BreakerPolicy, BreakerRule
+from rollout.window import Window
 
 MS = 1_000_000
 

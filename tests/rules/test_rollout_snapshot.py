@@ -6,11 +6,12 @@ from statistics import median
 
 import pytest
 
+from rollout.clauses import FROZENSET_IDS_MAX, HashedIds
 from rollout.context import CallContext
 from rollout.document import read_document
 from rollout.explain import explain
 from rollout.rules import Decision, PathFacts, Reason, Release, bucket_of
-from rollout.snapshot import FROZENSET_IDS_MAX, HashedIds, compile_rule_set
+from rollout.snapshot import compile_rule_set
 
 PLACE = PathFacts(
     "orders.place",
