@@ -38,7 +38,7 @@ return redis.call('PUBLISH', KEYS[3], ARGV[4])
 
 @dataclass(frozen=True, slots=True)
 class Convergence:
-    """How far a generation has come: acks by worker, in milliseconds after it was published."""
+    """How far a generation has come: acks by worker, in ms after it was announced; -1 unknown."""
 
     generation: int
     workers: frozenset[str]

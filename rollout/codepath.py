@@ -174,9 +174,10 @@ class CodePath:
 
     def _serve(self, context: BaseContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         snapshot, path = self._in(context.snapshot)
-        if self._attributes is not None:
-            context.attributes = self._attributes(*args, **kwargs)
-        decision = self._decide(context, snapshot)
+        if self._attributes is None:
+            decision = self._decide(context, snapshot)
+        else:
+            decision = self._decide_about(context, snapshot, args, kwargs)
         chain = path.chains[decision.version]
         if self.fallback == "never":
             chain = chain[:1]
@@ -224,19 +225,41 @@ class CodePath:
         self._settle(context, token, self._outcome(None, answer))
         return answer
 
-    def _decide(self, context: BaseContext, snapshot: Snapshot) -> Decision:
+    def _decide(
+        self, context: BaseContext, snapshot: Snapshot, said: tuple[Any, ...] = ()
+    ) -> Decision:
         overridden = _overrides.get().get(self.key)
         if overridden is not None:
             if overridden not in self.versions:
                 raise KeyError(f"{self.key} has no version {overridden}")
             return Decision(self.key, overridden, Reason.OVERRIDE, snapshot.generation)
-        key: Any = self.key
-        if self._attributes is not None:
-            key = (key, *sorted(context.attributes.items()))
+        key = (self.key, *said) if said else self.key
         decision = context.decisions.get(key)
         if decision is None:
             decision = context.decisions[key] = snapshot.decide(self.key, context)  # type: ignore[arg-type]
         return decision
+
+    def _decide_about(
+        self,
+        context: BaseContext,
+        snapshot: Snapshot,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Decision:
+        """Decide on what the arguments say besides; only this decision sees it."""
+        before = context.attributes
+        try:
+            attributes = self._attributes(*args, **kwargs) if self._attributes else {}
+            said = tuple(sorted(attributes.items()))
+            hash(said)
+        except Exception:
+            log.exception("a call could not say what it is about", extra={"path": self.key})
+            return self._decide(context, snapshot)
+        context.attributes = {**before, **attributes}
+        try:
+            return self._decide(context, snapshot, said)
+        finally:
+            context.attributes = before
 
     def _in(self, snapshot: Snapshot) -> tuple[Snapshot, CompiledPath]:
         path = snapshot.paths.get(self.key)

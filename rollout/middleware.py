@@ -1,5 +1,6 @@
 """One snapshot for each request, and the end of the request told to the breakers."""
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import cast
 
@@ -9,6 +10,8 @@ from django.http.response import HttpResponseBase
 from rollout.breaker import ERROR, IGNORED
 from rollout.context import RequestContext, current
 from rollout.runtime import runtime
+
+log = logging.getLogger("rollout")
 
 
 class RolloutMiddleware:
@@ -74,7 +77,12 @@ def _verdict(response: HttpResponseBase) -> str | None:
 
 
 def _tell(response: HttpResponseBase, context: RequestContext) -> None:
-    if not context.is_trusted():
+    try:
+        if not context.is_trusted():
+            return
+    except Exception:
+        # The order is placed: whether the caller may know by what must not undo that.
+        log.exception("could not find out whether a caller is trusted")
         return
     served = context.served
     if len(served) == 1:

@@ -204,7 +204,10 @@ class Watcher:
         connection = self._connect()
         if connection is None:
             return
-        lag_ms = 0.0 if published_at_s is None else max(0.0, time.time() - published_at_s) * 1000
+        # Found in the database: how long ago it was published is not known, and told as -1.
+        lag_ms = -1.0
+        if published_at_s is not None:
+            lag_ms = max(0.0, time.time() - published_at_s) * 1000
         try:
             announcing.acknowledge(
                 connection, self.runtime.snapshot.generation, self.worker, lag_ms

@@ -169,6 +169,17 @@ class TrustTests:
 
         assert (answer, response["x-deploy-version"]) == ("v2", "v2")
 
+    def test_answers_although_it_cannot_find_out_whether_to_tell(self, rf, path, caplog):
+        class Broken(Key):
+            def has(self, scope):
+                raise RuntimeError
+
+        answer, _, response = self.serve(rf, path, auth=Broken())
+
+        assert (answer, response.status_code) == ("v1", 200)
+        assert "x-deploy-version" not in response
+        assert "whether a caller is trusted" in caplog.text
+
     def test_asks_no_permission_of_those_who_ask_for_nothing(self, rf, path):
         told = user(7)
         told.has_perm = pytest.fail

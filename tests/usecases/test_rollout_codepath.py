@@ -194,6 +194,21 @@ class ServeTests:
         assert path.given(context)(9) == ("v1", 9)
         assert path.given(context)(10) == ("v2", 10)
 
+    def test_forgets_what_a_call_said_about_itself(self):
+        path = path_of(attributes=lambda argument: {"size": argument})
+        context = CallContext(runtime.snapshot, attributes={"shop": "north"})
+
+        path.given(context)(10)
+
+        assert context.attributes == {"shop": "north"}
+
+    @pytest.mark.parametrize("said", [None, {"size": []}, {1: 1, "a": 1}])
+    def test_serves_a_call_that_cannot_say_what_it_is_about(self, caplog, said):
+        path = path_of(attributes=lambda argument: said)
+
+        assert path(1) == ("v1", 1)
+        assert "could not say" in caplog.text
+
     def test_tells_the_version_under_which_it_serves(self):
         path = CodePath(KEY, effects="read")
 
