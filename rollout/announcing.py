@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -55,12 +55,14 @@ def key(name: str) -> str:
     return f"{getattr(settings, 'ROLLOUT_REDIS_PREFIX', 'ro:{rollout}')}:{name}"
 
 
-@cache
 def client() -> "redis.Redis | None":
     """Return this process's connection to Redis, None where ROLLOUT_REDIS_URL is empty."""
     url = getattr(settings, "ROLLOUT_REDIS_URL", "")
-    if not url:
-        return None
+    return _client_of(url) if url else None
+
+
+@cache
+def _client_of(url: str) -> "redis.Redis":
     return redis.Redis.from_url(
         url,
         socket_timeout=TIMEOUT_S,
@@ -127,6 +129,20 @@ def convergence(generation: int) -> Convergence | None:
             {str(worker): float(lag_ms) for worker, lag_ms in acks.items()},
         )
     except (redis.RedisError, ValueError):
+        return None
+
+
+def fleet_breakers(names: Sequence[str]) -> Mapping[str, Mapping[str, str]] | None:
+    """Return what Redis holds of breakers, by "path:version"; None when Redis cannot tell."""
+    connection = client()
+    if connection is None:
+        return None
+    try:
+        with connection.pipeline(transaction=False) as pipeline:
+            for name in names:
+                pipeline.hgetall(key(f"brk:{name}"))
+            return dict(zip(names, pipeline.execute(), strict=True))
+    except redis.RedisError:
         return None
 
 

@@ -78,9 +78,7 @@ class GeventTests:
         settings.SECRET_KEY = "a key that both processes share"
         settings.ROLLOUT_REDIS_PREFIX = self.prefix = own_prefix()
         settings.ROLLOUT_REDIS_URL = os.environ["REDIS_URL"]
-        announcing.client.cache_clear()
         yield
-        announcing.client.cache_clear()
         with connect() as redis:
             for key in redis.scan_iter(match=f"{self.prefix}:*"):
                 redis.delete(key)
