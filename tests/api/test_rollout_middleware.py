@@ -1,5 +1,6 @@
 """One snapshot for each request; its end told to the breakers; nothing left behind."""
 
+import json
 import time
 from types import SimpleNamespace
 
@@ -8,10 +9,12 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory
 
+from config.problems import problem_response
 from rollout.breaker import OPEN
 from rollout.codepath import CodePath
 from rollout.context import current
 from rollout.document import read_document
+from rollout.errors import PathUnavailable
 from rollout.middleware import RolloutMiddleware
 from rollout.rules import Reason, sign_override
 from rollout.runtime import runtime
@@ -346,6 +349,29 @@ class SettleTests:
         ask(rf, view)
 
         assert (views_of("v2").total, views_of("v2").slow) == (1, 0)
+
+
+class UnavailableTests:
+    def test_answers_503_in_the_one_shape_and_says_when_to_come_back(self, rf, path):
+        publish(
+            {},
+            breakers={KEY: {"stable": {"mode": "forced_open"}, "canary": {"mode": "forced_open"}}},
+        )
+
+        def view(request):
+            request.request_id = request.trace_id = "x"
+            try:
+                return HttpResponse(path())
+            except PathUnavailable as refusal:
+                return problem_response(request, refusal)
+
+        response = ask(rf, view)
+
+        assert response.status_code == 503
+        assert 4 <= int(response["Retry-After"]) <= 6  # RetryTimeoutMs 5000, ±20 %
+        problem = json.loads(response.content)
+        assert (problem["code"], problem["retryable"]) == ("path_unavailable", True)
+        assert problem["path"] == KEY
 
 
 class StreamTests:
