@@ -321,9 +321,13 @@ AVAILABILITY_CACHE_S = env_int("AVAILABILITY_CACHE_S", default=2, at_least=1, at
 
 # --- Rollout --------------------------------------------------------------------------------
 
-# Which version of a code path serves. Versions are names in code; this is data.
+# Which version of a code path serves as long as no published rules say otherwise.
+_place_version = env_choice("ORDERS_PLACE_VERSION", default="v2", choices=("v1", "v2"))
 ROLLOUT_RELEASES = {
-    "orders.place": env_choice("ORDERS_PLACE_VERSION", default="v2", choices=("v1", "v2")),
+    "orders.place": {
+        "stable": _place_version,
+        "fallback": "v1" if _place_version == "v2" else None,
+    },
     "orders.get": env_choice("ORDERS_GET_VERSION", default="v1", choices=("v1", "v2")),
     "inventory.availability": env_choice(
         "INVENTORY_AVAILABILITY_VERSION", default="v1", choices=("v1", "v2")

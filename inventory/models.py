@@ -144,6 +144,7 @@ class Movement(models.Model):
     actor = models.CharField(max_length=150, blank=True)
     source = models.CharField(max_length=16)
     served_version = models.CharField(max_length=32, blank=True)
+    rules_generation = models.BigIntegerField(null=True, blank=True)
     trace_id = models.CharField(max_length=32, blank=True)
     created_at = models.DateTimeField()
 

@@ -208,13 +208,15 @@ class Provenance:
     Who changed stock, through what, and in which request.
 
     actor: an account's or a person's name. source: api, admin, import or command.
-    served_version: the version of the code path that decided, empty outside one.
+    served_version and rules_generation: the version of the code path that decided, and the rules
+    that chose it; empty and None outside one.
     """
 
     actor: str
     source: str
     served_version: str = ""
     trace_id: str = ""
+    rules_generation: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,13 +55,16 @@ INSERT INTO inventory_movement
         shortfall_change,
         on_hand_after, unavailable_after, held_after, allocated_after, incoming_after,
         shortfall_after,
-        reason, reference, order_id, actor, source, served_version, trace_id, created_at)
-SELECT l, v, k, dp, du, dh, da, di, ds, p, u, h, a, i, s, why, ref, o, who, src, served, trace, at
+        reason, reference, order_id, actor, source, served_version, rules_generation,
+        trace_id, created_at)
+SELECT l, v, k, dp, du, dh, da, di, ds, p, u, h, a, i, s, why, ref, o, who, src, served, rules,
+       trace, at
   FROM jsonb_to_recordset(%s::jsonb)
     AS r(l bigint, v bigint, k text,
          dp bigint, du bigint, dh bigint, da bigint, di bigint, ds bigint,
          p bigint, u bigint, h bigint, a bigint, i bigint, s bigint,
-         why text, ref text, o uuid, who text, src text, served text, trace text,
+         why text, ref text, o uuid, who text, src text, served text, rules bigint,
+         trace text,
          at timestamptz)
 """
 
@@ -166,7 +169,8 @@ def _movement_row(movement: NewMovement) -> dict[str, Any]:
         "a": after.allocated, "i": after.incoming, "s": after.shortfall,
         "why": movement.reason, "ref": movement.reference, "o": movement.order_id,
         "who": provenance.actor, "src": provenance.source,
-        "served": provenance.served_version, "trace": provenance.trace_id,
+        "served": provenance.served_version, "rules": provenance.rules_generation,
+        "trace": provenance.trace_id,
         "at": movement.at,
     }  # fmt: skip
 

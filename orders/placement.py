@@ -30,22 +30,17 @@ from orders.documents import address, etag, placed_document
 from orders.intake import Intake
 from orders.reading import OrderText, keep_texts
 from orders.rules import NewOrder, OrderDraft, OrderInvalid, out_of_stock, quote
-from rollout.codepath import serving
+from rollout.codepath import ERROR, IGNORED, OK, REJECT, outcome_of, serving
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """
-    One order to place: the draft, the key that makes it one order, and who asks.
-
-    rules_generation: of the rules that chose the version in provenance, None without rules.
-    """
+    """One order to place: the draft, the key that makes it one order, and who asks."""
 
     draft: OrderDraft
     request: KeyedRequest
     provenance: Provenance
     now: datetime
-    rules_generation: int | None = None
 
 
 Told = Answer | Exception
@@ -77,11 +72,42 @@ def _served(placements: Sequence[Placement]) -> list[Placement]:
     return [
         replace(
             placement,
-            provenance=replace(placement.provenance, served_version=decision.version),
-            rules_generation=decision.generation,
+            provenance=replace(
+                placement.provenance,
+                served_version=decision.version,
+                rules_generation=decision.generation,
+            ),
         )
         for placement in placements
     ]
+
+
+def whose_orders(placements: Sequence[Placement]) -> dict[str, str]:
+    """Return who asks, and for which customer if it is for one: what a rollout may go by."""
+    about = {"account": str(placements[0].request.account_id)}
+    customers = {placement.draft.customer for placement in placements}
+    return about | ({"customer": customers.pop()} if len(customers) == 1 else {})
+
+
+def outcome_of_batch(failure: BaseException | None, told: object) -> str:
+    """
+    Return how a version did, for its breaker: by what it told, since it raises for no order.
+
+    What is neither an answer nor a refusal is an error: the version broke its contract. Trouble
+    that one transaction had is told to every order in it and is one error all the same.
+    """
+    if failure is not None:
+        return outcome_of(failure, None)
+    if not isinstance(told, list) or not all(isinstance(one, Answer | Exception) for one in told):
+        return ERROR
+    refusals = [one for one in told if isinstance(one, Exception)]
+    errors = [one for one in refusals if outcome_of(one, None) == ERROR]
+    if errors:
+        fresh = [one for one in errors if not getattr(one, "is_counted", False)]
+        for one in fresh:
+            one.is_counted = True  # type: ignore[attr-defined]
+        return ERROR if fresh else IGNORED
+    return REJECT if refusals and len(refusals) == len(told) else OK
 
 
 def place_together(placements: Sequence[Placement]) -> list[Told]:
@@ -200,7 +226,7 @@ def _priced(placement: Placement, number: int, skus: Mapping[str, Sku]) -> NewOr
         quote=price,
         placed_at=placement.now,
         served_version=placement.provenance.served_version,
-        rules_generation=placement.rules_generation,
+        rules_generation=placement.provenance.rules_generation,
         trace_id=placement.provenance.trace_id,
     )
 

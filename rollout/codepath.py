@@ -35,6 +35,19 @@ from rollout.rules import (
 from rollout.runtime import runtime
 from rollout.snapshot import CompiledPath, Snapshot
 
+__all__ = [
+    "ERROR",
+    "IGNORED",
+    "OK",
+    "REJECT",
+    "CodePath",
+    "Decision",
+    "outcome_of",
+    "override",
+    "serving",
+    "version_view",
+]
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 Classify = Callable[[BaseException | None, Any], str]
 

@@ -205,6 +205,7 @@ class MovementOut(BaseModel):
     actor: str
     source: str
     served_version: str
+    rules_generation: int | None
     trace_id: str
     created_at: datetime
 
