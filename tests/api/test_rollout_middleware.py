@@ -428,21 +428,3 @@ class StreamTests:
         assert closed == [True]
         assert views_of("v1").total == 0
         assert views_of("v1").in_flight == 0
-
-
-class SpeedTests:
-    def test_costs_microseconds(self, rf, path):
-        publish({"share_bp": 500})
-        request = rf.get("/")
-        request.user, request.auth = user(7), TRUSTED
-        response = HttpResponse("x")
-        middleware = RolloutMiddleware(lambda request: path() and response)
-        taken = []
-
-        for _ in range(2000):
-            started = time.perf_counter_ns()
-            middleware(request)
-            taken.append(time.perf_counter_ns() - started)
-
-        taken.sort()
-        assert taken[1000] < 100_000  # 12 us where nothing else runs

@@ -65,7 +65,8 @@ class PatternTests:
         found = matches(pattern, "a" * 100_000)
 
         assert not found
-        assert time.perf_counter() - started < 0.05
+        # Backtracking would take for ever, a busy machine does not take this long.
+        assert time.perf_counter() - started < 2
 
     def test_looks_at_512_characters_from_the_start(self):
         pattern = compile_pattern(".*needle")
