@@ -24,8 +24,9 @@ logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 ATTEMPTS = 3
-# Deadlock and serialization failure: the server rolled back and asks for another try.
-CONFLICT_STATES = frozenset({"40P01", "40001"})
+# Deadlock, serialization failure, and a prepared statement whose table a migration has changed
+# since, which ROLLBACK forgets: the server rolled back, and another try may well succeed.
+CONFLICT_STATES = frozenset({"40P01", "40001", "0A000"})
 # The session ended: terminated by an administrator, by a crash of another backend, or the
 # server is starting up or going down.
 LOST_STATES = frozenset({"57P01", "57P02", "57P03", "57P05"})
