@@ -17,7 +17,7 @@ Found = TypeVar("Found")
 # After an error nobody asks for this long; then one caller tries, and the others still do not.
 AWAY_S = 1.0
 # What a value that we did not write may raise while it is read.
-GARBAGE = (ValueError, TypeError, KeyError)
+GARBAGE = (ValueError, TypeError, KeyError, RecursionError)
 
 
 class Guard:
