@@ -34,6 +34,13 @@ class SkuForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Sku
         fields = ("code", "name", "price_minor", "currency", "is_active", "is_tracked")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            # What the page showed travels with it: else what another person saved meanwhile
+            # would look like a change of this one, and be undone.
+            field.show_hidden_initial = self.instance.pk is not None
+
 
 class MovementForm(forms.Form):
     """

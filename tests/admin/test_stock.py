@@ -338,9 +338,28 @@ class SkuAdminTests(StockTestCase):
         self.assertEqual([sku.code for sku in Sku.objects.all()], ["CUP"])
         self.assertEqual(self.log(), [])
 
+    def open_page(self, sku):
+        """Return what the page of a SKU holds before anything is changed."""
+        html = self.client.get(sku_page(sku)).content.decode()
+        shown = dict(re.findall(r'<input type="hidden" name="(initial-\w+)" value="([^"]*)"', html))
+        form = {name.removeprefix("initial-"): value for name, value in shown.items()}
+        return shown | form | {"is_active": "on"}
+
+    def test_what_somebody_else_saved_meanwhile_stays(self):
+        sku = Sku.objects.get()
+        slow = self.open_page(sku)
+        self.client.post(sku_page(sku), self.open_page(sku) | {"price_minor": "300"})
+
+        self.client.post(sku_page(sku), slow | {"name": "Mug"})
+
+        changed = Sku.objects.get()
+        self.assertEqual((changed.price_minor, changed.name), (300, "Mug"))
+        self.assertEqual(self.log()[-1], ("CUP", '[{"changed": {"fields": ["Name"]}}]'))
+
     def test_writes_only_what_was_changed(self):
         sku = Sku.objects.get()
-        form = {"name": "Cup", "price_minor": "250", "currency": "EUR"}  # No longer active.
+        form = self.open_page(sku)
+        del form["is_active"]  # A box that is not ticked is not sent.
 
         self.client.post(sku_page(sku), form)
 
