@@ -171,9 +171,19 @@ class Server:
     def given_stock(self, code: str, *, on_hand: int, price_minor: int = 250) -> None:
         """Add a SKU and receive its stock, through the API."""
         sku = {"code": code, "name": code, "price_minor": price_minor, "currency": "EUR"}
-        assert self.call("POST", "/api/v1/skus", sku)[0] == 201
-        receipt = self.call("POST", f"/api/v1/stock/{code}/receipts", {"quantity": on_hand})
-        assert receipt[0] == 201, receipt
+        self.must_post("/api/v1/skus", sku)
+        self.must_post(f"/api/v1/stock/{code}/receipts", {"quantity": on_hand})
+
+    def must_post(self, path: str, body: Any) -> None:
+        """Post something, again as long as it is told 503, until it is done."""
+        key = secrets.token_hex(8)
+        # Right after an outage a pool may have several dead connections to find.
+        for _ in range(10):
+            status, _, answer = self.call("POST", path, body, **{"Idempotency-Key": key})
+            if status != 503:
+                break
+            time.sleep(0.2)
+        assert status == 201, answer
 
     def level_of(self, code: str) -> tuple[int, int]:
         """Return a SKU's units on hand and allocated, as the database has them."""
