@@ -17,7 +17,7 @@ import psycopg
 from django.db import Error, OperationalError, connection, transaction
 from psycopg_pool import PoolTimeout, TooManyRequests
 
-from events.errors import OutcomeUnknown, TemporarilyUnavailable
+from events.errors import LockNotHad, OutcomeUnknown, TemporarilyUnavailable
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,8 @@ CONFLICT_STATES = frozenset({"40P01", "40001", "0A000"})
 LOST_STATES = frozenset({"57P01", "57P02", "57P03", "57P05"})
 # The server lives but declines: a timeout, a lock not had in time, a full disk, no memory, no
 # connection slot, a read-only standby.
-BUSY_STATES = frozenset({"57014", "55P03", "25006", "25P03"})
+LOCK_STATE = "55P03"
+BUSY_STATES = frozenset({"57014", LOCK_STATE, "25006", "25P03"})
 BUSY_CLASSES = frozenset({"53", "58", "57", "08"})
 
 
@@ -43,11 +44,13 @@ def commit(work: Callable[[], Result]) -> Result:
     Work is run again, at most twice and after a short random wait, when the server asks for it
     (deadlock, serialization failure) or the connection is lost; so all it does must be in the
     database, and it must claim keys that find what a lost COMMIT has done after all.
-    Raises TemporarilyUnavailable when the database cannot be used (nothing was done),
+    Raises TemporarilyUnavailable when the database cannot be used (nothing was done), LockNotHad
+    among them when a lock was not had in time,
     OutcomeUnknown when COMMIT was sent and its answer never came, and RuntimeError inside
     another transaction. Whatever else work raises passes untouched, after the rollback.
     """
     is_unknown = False
+    state = None
     for attempt in range(1, ATTEMPTS + 1):
         is_commit_sent = False
         try:
@@ -84,7 +87,9 @@ def commit(work: Callable[[], Result]) -> Result:
             raise
         if attempt < ATTEMPTS:
             time.sleep(random.uniform(0.5, 1.5) * 0.02 * 4 ** (attempt - 1))
-    raise OutcomeUnknown if is_unknown else TemporarilyUnavailable
+    if is_unknown:
+        raise OutcomeUnknown
+    raise LockNotHad if state == LOCK_STATE else TemporarilyUnavailable
 
 
 def _kill_behind(failure: Error) -> BaseException | None:

@@ -63,6 +63,10 @@ class TemporarilyUnavailable(EventsError):
         super().__init__("The database cannot be used now; nothing was done.")
 
 
+class LockNotHad(TemporarilyUnavailable):
+    """Another transaction keeps a lock for longer than anybody waits, and nothing was done."""
+
+
 class OutcomeUnknown(EventsError):
     """The connection was lost during COMMIT: done or not, the same key will tell."""
 

@@ -1,8 +1,8 @@
 """
 Every query on stock, every lock and every movement.
 
-Lock order of the whole program: keys, then orders, then levels by ascending id. lock_levels is
-the one function that locks levels, move_levels the one that writes them.
+Lock order of the whole program: keys, then orders, then levels by ascending id. lock_stock and
+lock_allocations are what locks levels, move_levels the one function that writes them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -31,6 +31,8 @@ SELECT l.id, s.code, l.on_hand, l.unavailable, l.safety, l.held, l.allocated, l.
  ORDER BY l.id
    FOR NO KEY UPDATE OF l
 """
+
+LOCK_FREE_LEVELS = f"{LOCK_LEVELS} SKIP LOCKED"
 
 READ_SKUS = """
 SELECT id, code, name, price_minor, currency, is_active, is_tracked
@@ -88,6 +90,7 @@ SELECT a.id, a.units - a.released_units - a.shipped_units,
 # Statements that the server prepares; a test prepares each against the migrated schema.
 HOT_STATEMENTS = (
     LOCK_LEVELS,
+    LOCK_FREE_LEVELS,
     READ_SKUS,
     WRITE_LEVELS,
     ADD_MOVEMENTS,
@@ -96,34 +99,29 @@ HOT_STATEMENTS = (
 )
 
 
-def lock_levels(codes: Iterable[str], *, location: str) -> dict[str, Level]:
+def lock_stock(
+    codes: Iterable[str], *, location: str, waits: bool = True
+) -> tuple[dict[str, Sku], dict[str, Level], set[str]]:
     """
-    Lock the levels of tracked SKUs at a location, by ascending id; return them by SKU code.
+    Return SKUs as they are now, their levels locked by ascending id, and the codes that are busy.
 
-    A code that is unknown or not tracked is not in the answer. One round trip; lasts until the
-    transaction ends.
-    """
-    rows = hot_cursor().execute(LOCK_LEVELS, (",".join(codes), location))
-    return {row[1]: Level(*row) for row in rows}
-
-
-def lock_stock(codes: Iterable[str], *, location: str) -> tuple[dict[str, Sku], dict[str, Level]]:
-    """
-    Return SKUs as they are now, and their levels locked as lock_levels does; both by code.
-
+    Both by code, for as long as the transaction lasts; a code that is unknown is in none of the
+    three, one that is not tracked has no level. A busy SKU is tracked and its level could not be
+    locked now; waits: without it, a level that somebody else has locked is busy at once.
     The SKUs are read after the lock was had, so a price is the one at the time of the sale.
-    Every tracked SKU in the answer has its level there. Both statements travel together: one
-    round trip inside a pipeline.
+    Both statements travel together: one round trip inside a pipeline.
     """
     text = ",".join(codes)
-    levels = hot_cursor().execute(LOCK_LEVELS, (text, location))
+    levels = hot_cursor().execute(LOCK_LEVELS if waits else LOCK_FREE_LEVELS, (text, location))
     skus = hot_cursor().execute(READ_SKUS, (text,))
     level_by_code = {row[1]: Level(*row) for row in levels}
-    found = [Sku(*row) for row in skus]
-    # A SKU made while the first statement waited is seen by the second one only. Without its
-    # level it would pass for untracked, and be sold without end.
-    sku_by_code = {s.code: s for s in found if s.code in level_by_code or not s.is_tracked}
-    return sku_by_code, level_by_code
+    sku_by_code = {row[1]: Sku(*row) for row in skus}
+    # Busy too is a SKU made while the first statement waited: the second one alone sees it. Without
+    # its level it would pass for untracked, and be sold without end.
+    busy = {sku.code for sku in sku_by_code.values() if sku.is_tracked} - level_by_code.keys()
+    for code in busy:
+        del sku_by_code[code]
+    return sku_by_code, level_by_code, busy
 
 
 def find_skus(codes: Iterable[str]) -> dict[str, Sku]:
@@ -136,7 +134,7 @@ def move_levels(movements: Sequence[NewMovement]) -> None:
     """
     Write the levels that movements led to, and the movements themselves.
 
-    The levels must be locked by lock_levels; several movements of one level stand in their order.
+    The levels must be locked; several movements of one level stand in their order.
     Nothing is read back, so it joins a pipeline.
     """
     last = {movement.after.id: movement.after for movement in movements}

@@ -1,7 +1,7 @@
 """The public door of inventory: what is sold, what is there, and every way to move it."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -305,7 +305,7 @@ def _record(
 ) -> Answer:
     """Change the units on hand of one locked level by what delta_of says, and tell of it."""
     storage.get_location(location)
-    skus, levels = storage.lock_stock([sku], location=location)
+    skus, levels, _ = storage.lock_stock([sku], location=location)
     if sku not in skus:
         raise SkuNotFound(sku)
     if sku not in levels:
@@ -342,15 +342,17 @@ def _record(
 
 
 def lock_stock(
-    codes: Sequence[str], *, location: str = MAIN_LOCATION
-) -> tuple[Mapping[str, Sku], Mapping[str, Level]]:
+    codes: Sequence[str], *, location: str = MAIN_LOCATION, waits: bool = True
+) -> tuple[Mapping[str, Sku], Mapping[str, Level], Set[str]]:
     """
     Return SKUs as they are now and the locked levels of those that are tracked, both by code.
 
+    Third come the codes that are busy and so in neither: their levels could not be locked now.
+    waits: without it, whatever somebody else has locked is busy at once.
     Joins the caller's transaction, in which the levels stay locked; one round trip inside a
     pipeline. Codes that do not exist are not in the answer.
     """
-    return storage.lock_stock(codes, location=location)
+    return storage.lock_stock(codes, location=location, waits=waits)
 
 
 def allocate(demands: Sequence[Demand], levels: Mapping[str, Level]) -> list[tuple[Shortage, ...]]:

@@ -11,6 +11,7 @@ from uuid_utils.compat import uuid7
 from events.usecases import (
     Answer,
     KeyedRequest,
+    LockNotHad,
     NewEvent,
     OutcomeUnknown,
     Refusal,
@@ -115,7 +116,8 @@ def place_together(placements: Sequence[Placement]) -> list[Told]:
     Place orders in one transaction, as if each came after the one before it.
 
     Returns an answer or a refusal for each, in order; never raises what one of them is refused
-    for. TemporarilyUnavailable and OutcomeUnknown are told to all of a batch.
+    for. TemporarilyUnavailable and OutcomeUnknown are told to all of a batch, but LockNotHad only
+    to the orders whose stock somebody else keeps locked.
     """
     told: dict[int, Told] = {}
     waiting = list(range(len(placements)))
@@ -153,10 +155,15 @@ def _repeat(again: Placement, first: Placement, told: Told) -> Told:
     return repeat_answer(again.request, first=first.request, told=told) or told
 
 
-def _commit(placements: Sequence[Placement]) -> list[Told]:
+def _commit(placements: Sequence[Placement], *, waits: bool = True) -> list[Told]:
     """Run one batch; split it when an order breaks it, so that it harms no other."""
     try:
-        return commit(lambda: _write(placements))
+        return commit(lambda: _write(placements, waits=waits))
+    except LockNotHad as trouble:
+        if len(placements) == 1 or not waits:
+            return [trouble] * len(placements)
+        # Somebody keeps a level locked. Whoever does not need it is served now.
+        return _commit(placements, waits=False)
     except (TemporarilyUnavailable, OutcomeUnknown) as trouble:
         return [trouble] * len(placements)
     except Exception as failure:  # noqa: BLE001  # Answered: to the one order that it belongs to.
@@ -166,7 +173,7 @@ def _commit(placements: Sequence[Placement]) -> list[Told]:
         return _commit(placements[:half]) + _commit(placements[half:])
 
 
-def _write(placements: Sequence[Placement]) -> list[Told]:
+def _write(placements: Sequence[Placement], *, waits: bool) -> list[Told]:
     """
     Claim the keys, lock the stock, decide, write: in the caller's transaction.
 
@@ -176,18 +183,20 @@ def _write(placements: Sequence[Placement]) -> list[Told]:
         told = claim_keys([placement.request for placement in placements])
         mine = [n for n, settled in enumerate(told) if settled is None]
         if mine:
-            outcomes = _place_claimed([placements[n] for n in mine])
+            outcomes = _place_claimed([placements[n] for n in mine], waits=waits)
             for n, outcome in zip(mine, outcomes, strict=True):
                 told[n] = outcome
     return [outcome for outcome in told if outcome is not None]
 
 
-def _place_claimed(placements: Sequence[Placement]) -> list[Told]:
+def _place_claimed(placements: Sequence[Placement], *, waits: bool) -> list[Told]:
     """Place orders whose keys are claimed; return each one's answer or refusal."""
     numbers = storage.ask_numbers(len(placements))
-    skus, levels = lock_stock(sorted({line.sku for p in placements for line in p.draft.lines}))
+    codes = sorted({line.sku for p in placements for line in p.draft.lines})
+    skus, levels, busy = lock_stock(codes, waits=waits)
+    trouble = LockNotHad()  # One for all: to a breaker it is one outcome.
     priced = [
-        _priced(placement, number, skus)
+        trouble if placement.draft.needs(busy) else _priced(placement, number, skus)
         for placement, (number,) in zip(placements, numbers.fetchall(), strict=True)
     ]
     demands = [

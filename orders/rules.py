@@ -1,6 +1,6 @@
 """What an order is worth, and when it is none. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -88,6 +88,10 @@ class OrderDraft:
         for line in self.lines:
             units[line.sku] = units.get(line.sku, 0) + line.quantity
         return units
+
+    def needs(self, codes: Set[str]) -> bool:
+        """Test whether a line names one of these SKUs."""
+        return any(line.sku in codes for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,24 @@ import psycopg
 from django.db import connection
 
 from accounts.authentication import keyring
+from events.usecases import Answer
+from orders.placement import place_together
+from orders.reconciliation import find_discrepancies
 from rollout.codepath import override
 from tests.api.test_error_table import CUP, ORDER, ErrorTable
-from tests.builders import level_of, what_moved
+from tests.builders import (
+    a_placement,
+    given_account,
+    given_sku,
+    given_stock,
+    level_of,
+    what_moved,
+)
 from tests.committed import CommittedTestCase
 from tests.faults.proxy import CuttingProxy
 from tests.faults.test_lost_commit import connect_to_server
 
-LOCK_CUPS = "SELECT * FROM inventory_stocklevel FOR UPDATE"
+LOCK_STOCK = "SELECT * FROM inventory_stocklevel FOR UPDATE"
 BREAK_ORDERS = """
 CREATE FUNCTION stumble() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN RAISE EXCEPTION 'planted'; END $$;
@@ -61,7 +71,7 @@ class BusyDatabaseTests(ErrorTable, CommittedTestCase):
 
     def test_a_key_that_is_being_worked_on(self):
         answers = []
-        with override(orders_place="v1"), self.somebody_doing(LOCK_CUPS):
+        with override(orders_place="v1"), self.somebody_doing(LOCK_STOCK):
             first = threading.Thread(target=self.post_in_thread, args=("k-1", answers))
             first.start()
             self.wait_for_one_who_waits()
@@ -94,17 +104,49 @@ class BusyDatabaseTests(ErrorTable, CommittedTestCase):
     def test_a_lock_that_is_not_had_in_time(self):
         self.reconnect(options="-c lock_timeout=100")
         for _ in self.each_version():
-            with self.somebody_doing(LOCK_CUPS):
+            with self.somebody_doing(LOCK_STOCK):
                 self.busy(self.post(key="k-1"))
                 self.busy(self.post({"quantity": 5}, "/stock/CUP/receipts"))
                 self.busy(self.post({"delta": 1, "reason": "found"}, "/stock/CUP/adjustments"))
 
         assert self.post(key="k-1").status_code == 201
 
+    def test_a_locked_sku_harms_no_order_for_another(self):
+        self.reconnect(options="-c lock_timeout=100")
+        given_stock("POT", on_hand=2)
+        given_sku("WRAP", is_tracked=False)
+        account = given_account()
+        wanted = [
+            {"POT": 1},
+            {"CUP": 1},
+            {"WRAP": 1},
+            {"POT": 1, "CUP": 1},
+            {"POT": 2},
+            {"NONE": 1},
+        ]
+        placements = [
+            a_placement(units, account=account, key=f"k-{n}") for n, units in enumerate(wanted)
+        ]
+
+        cups = level_of("CUP").pk
+        lock_cups = f"SELECT * FROM inventory_stocklevel WHERE id = {cups} FOR UPDATE"  # noqa: S608
+        with self.somebody_doing(lock_cups):
+            told = place_together(placements)
+
+        codes = [one.status if isinstance(one, Answer) else one.code for one in told]
+        busy = "temporarily_unavailable"
+        assert codes == [201, busy, 201, busy, "insufficient_stock", "validation_failed"]
+        assert [told[1].effect, told[3].effect] == ["none", "none"]
+        assert (level_of("POT").allocated, level_of("CUP").allocated) == (1, 0)
+        # Their keys are unused, and so they may come again.
+        again = place_together([placements[1], placements[3]])
+        assert [(one.status, one.is_replayed) for one in again] == [(201, False)] * 2
+        assert list(find_discrepancies()) == []
+
     def test_a_statement_that_takes_too_long(self):
         self.reconnect(options="-c statement_timeout=100")
         for _ in self.each_version():
-            with self.somebody_doing(LOCK_CUPS):
+            with self.somebody_doing(LOCK_STOCK):
                 self.busy(self.post(key="k-1"))
 
         assert self.post(key="k-1").status_code == 201

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import psycopg
 from django.db import connection
 
+from events.usecases import TemporarilyUnavailable
 from orders.models import Order
 from orders.placement import place_together
-from orders.rules import OrderInvalid
 from tests.builders import a_placement, given_account, given_sku, given_stock, what_moved
 from tests.committed import CommittedTestCase
 
@@ -27,8 +27,7 @@ class NewSkuTests(CommittedTestCase):
             before = what_moved()
         order.join()
 
-        self.assertIsInstance(told[0], OrderInvalid)
-        self.assertEqual(told[0].errors[0]["code"], "sku_unknown")
+        self.assertIsInstance(told[0], TemporarilyUnavailable)
         self.assertEqual(what_moved(), before)
         self.assertEqual(Order.objects.count(), 0)
 

@@ -109,7 +109,7 @@ class AdjustStockTests(TestCase):
 
     def promise(self, units):
         with transaction.atomic():
-            _, levels = usecases.lock_stock(["CUP"])
+            _, levels, _ = usecases.lock_stock(["CUP"])
             demand = Demand(uuid.uuid4(), {"CUP": units}, TESTER, at=NOON)
             return usecases.allocate([demand], levels)
 
@@ -177,7 +177,7 @@ class AllocateTests(TestCase):
     def allocate(self, *demands):
         ids = [uuid.uuid4() for _ in demands]
         with transaction.atomic():
-            _, levels = usecases.lock_stock(["CUP", "POT", "WRAP"])
+            _, levels, _ = usecases.lock_stock(["CUP", "POT", "WRAP"])
             decisions = usecases.allocate(
                 [
                     Demand(order_id, units, TESTER, at=NOON)
