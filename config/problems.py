@@ -277,6 +277,8 @@ CODE_BY_PYDANTIC_TYPE = {
     "too_short": "too_few",
     "too_long": "too_many",
 }
+# pydantic's own words name the class that would have been read.
+MESSAGE_BY_PYDANTIC_TYPE = {"model_type": "Input should be an object"}
 
 
 def _from_pydantic(failure: BaseException) -> errors.AppError | None:
@@ -287,7 +289,7 @@ def _from_pydantic(failure: BaseException) -> errors.AppError | None:
             {
                 "pointer": "".join(f"/{_escape(str(part))}" for part in fault["loc"]),
                 "code": _code_of_fault(fault["type"]),
-                "message": fault["msg"],
+                "message": MESSAGE_BY_PYDANTIC_TYPE.get(fault["type"], fault["msg"]),
             }
             for fault in failure.errors(include_url=False, include_input=False)
         ]

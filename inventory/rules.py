@@ -10,8 +10,8 @@ from uuid import UUID
 
 from config.errors import AppError
 
-# /api/v1/stock/availability is an address.
-RESERVED_CODES = frozenset({"availability"})
+# /api/v1/stock/availability is an address; clients and proxies take a path's dots away.
+RESERVED_CODES = frozenset({"availability", ".", ".."})
 SKU_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 MAIN_LOCATION = "main"
 # 10 million in a currency with cents: 1,000 lines of 1,000,000 units stay below 2**63.

@@ -188,6 +188,7 @@ class RowTests(ErrorTable, TestCase):
         assert self.faults(self.order(colour="red")) == {("/colour", "unknown_member")}
         assert self.faults(self.post({"customer": "c-17"})) == {("/lines", "missing")}
         assert self.faults(self.post([])) == {("", "wrong_type")}
+        assert b"OrderIn" not in self.post([]).content
 
     def test_a_price_in_the_body(self):
         for name in ("unit_price_minor", "price_minor"):
@@ -287,9 +288,11 @@ class RowTests(ErrorTable, TestCase):
         )
 
     def test_a_sku_that_exists(self):
-        body = {"code": "CUP", "name": "Cup", "price_minor": 1, "currency": "EUR"}
+        body = {"name": "Cup", "price_minor": 1, "currency": "EUR"}
 
-        self.refused(self.post(body, "/skus"), 409, "sku_exists")
+        # The last three would have addresses that are taken, or that clients cannot write.
+        for code in ("CUP", "availability", ".", ".."):
+            self.refused(self.post(body | {"code": code}, "/skus"), 409, "sku_exists")
 
     def test_a_verb_that_is_not_served_and_an_address_that_is_not_there(self):
         response = self.shop.client.delete("/api/v1/orders")
