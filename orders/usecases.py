@@ -58,7 +58,15 @@ def place_orders(placements: Sequence[Placement]) -> list[Answer | Exception]:
 
     One bad order harms no other. They need not all be in one transaction.
     """
-    return [told for batch in _batches(placements) for told in codepaths.place(batch)]
+    return [told for batch in _batches(placements) for told in _place(batch)]
+
+
+def _place(batch: Sequence[Placement]) -> list[Answer | Exception]:
+    try:
+        told: list[Answer | Exception] = codepaths.place(batch)
+    except Exception as failure:  # noqa: BLE001  # Answered: to this batch, not to those before it.
+        return [failure] * len(batch)
+    return told
 
 
 def _batches(placements: Sequence[Placement]) -> Iterator[list[Placement]]:

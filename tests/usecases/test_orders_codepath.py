@@ -1,13 +1,18 @@
 """orders.place as a code path: who meets which version, and what opens its breaker."""
 
+from unittest.mock import patch
+
 from django.test import TestCase
 
 from events.usecases import Answer, OutcomeUnknown, TemporarilyUnavailable
 from inventory.models import Movement
+from orders import codepaths
 from orders.models import Order
 from orders.placement import outcome_of_batch, whose_orders
 from orders.rules import InsufficientStock
+from orders.usecases import place_orders
 from rollout.codepath import override
+from rollout.errors import PathUnavailable
 from tests.builders import a_placement, given_account, given_stock, place
 
 
@@ -45,6 +50,27 @@ class PlaceByRulesTests(TestCase):
 
         self.assertEqual(whose_orders([one, one]), {"account": str(account.pk), "customer": "c-1"})
         self.assertEqual(whose_orders([one, other]), {"account": str(account.pk)})
+
+    def test_what_stops_a_batch_is_not_told_of_those_that_were_placed_before_it(self):
+        given_stock("CUP", on_hand=5)
+        account = given_account()
+        first, second = (a_placement(account=account, key=key) for key in ("k-1", "k-2"))
+        place_alone = codepaths.place.versions["v1"]
+
+        def stops_at_the_second(placements):
+            if placements[0].request.key == "k-2":
+                raise PathUnavailable("orders.place", retry_after_s=1)
+            return place_alone(placements)
+
+        with (
+            override(orders_place="v1"),
+            patch.dict(codepaths.place.versions, v1=stops_at_the_second),
+            self.settings(ORDERS_BATCH_LINES_MAX=5),
+        ):
+            told = place_orders([first, second])
+
+        self.assertEqual([type(one) for one in told], [Answer, PathUnavailable])
+        self.assertEqual(Order.objects.count(), 1)
 
     def test_order_and_ledger_keep_the_version_and_the_generation_that_served_them(self):
         given_stock("CUP", on_hand=5)
