@@ -335,5 +335,11 @@ ROLLOUT_RELEASES = {
 }
 # Spreads rules and breaker states faster; empty: workers ask the database.
 ROLLOUT_REDIS_URL = env_text("ROLLOUT_REDIS_URL", default=REDIS_URL)
+# Whose x-deploy-version counts, and who is told what served.
+ROLLOUT_HEADER_TRUST = env_choice(
+    "ROLLOUT_HEADER_TRUST",
+    default="permission",
+    choices=("permission", "authenticated", "signed", "any"),
+)
 # What a worker starts from when neither the database nor Redis can be asked.
 ROLLOUT_LAST_KNOWN_GOOD = env_text("ROLLOUT_LAST_KNOWN_GOOD", default="")
