@@ -15,6 +15,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/v1/", include("inventory.api.urls")),
     path("api/v1/", include("orders.api.urls")),
+    path("api/v1/rollout/", include("rollout.api.urls")),
     path("api/errors", errors_index, name="errors"),
     path("api/errors/<str:code>", error_page, name="error"),
     path("api/schema", SpectacularJSONAPIView.as_view(), name="schema"),

@@ -107,6 +107,48 @@ class CallContext(BaseContext):
         return text if "permission" in self._trusts else None
 
 
+class AskedContext(CallContext):
+    """
+    A request that is only imagined, for an explanation: trusts are found as for a real one.
+
+    Who has a user is authenticated, an override is believed as ROLLOUT_HEADER_TRUST says, and
+    a signed one is verified.
+    """
+
+    __slots__ = ()
+
+    def identity(self, name: str) -> str | None:
+        """Return an identity; user and account are one where one resolver finds both."""
+        value = super().identity(name)
+        if value is None and name == "idempotency_key":
+            return self.meta.get("HTTP_IDEMPOTENCY_KEY", "").strip('"') or None
+        resolvers = _identity_resolvers()
+        if value is None and name in _ONE_PERSON and resolvers["user"] is resolvers["account"]:
+            return super().identity(_ONE_PERSON[name])
+        return value
+
+    def has_trust(self, trust: str) -> bool:
+        """Test whether such a request would reach a rule's trust."""
+        if trust == "signed":
+            return _signed_version(self.meta.get("HTTP_X_DEPLOY_VERSION", "")) is not None
+        if super().has_trust(trust):
+            return True
+        return trust == "authenticated" and (
+            bool(self._trusts & _OF_USERS) or self.identity("user") is not None
+        )
+
+    def read_override(self, text: str) -> str | None:
+        """Return what such a request's `x-deploy-version` would ask for, when it is trusted."""
+        trust = header_trust()
+        if trust == "signed":
+            return _signed_version(text)
+        return text if self.has_trust(trust) else None
+
+
+_ONE_PERSON: Mapping[str, str] = {"user": "account", "account": "user"}
+_OF_USERS = frozenset({"staff", "permission"})
+
+
 class RequestContext(BaseContext):
     """
     A call inside a request.

@@ -82,6 +82,18 @@ class UnknownPath(RolloutError):
         self.path = path
 
 
+class UnknownVersion(RolloutError):
+    """The code path has no version, and no role, of this name."""
+
+    code, kind = "unknown_version", "not_found"
+    facts = ("path", "version")
+
+    def __init__(self, path: str, version: str) -> None:
+        super().__init__(f"{path} has no version {version!r}")
+        self.path = path
+        self.version = version
+
+
 class NothingToPromote(RolloutError):
     """The release has no canary."""
 

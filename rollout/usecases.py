@@ -6,18 +6,27 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import transaction
+from django.db.models import Model, QuerySet
 
 from rollout import announcing, storage
 from rollout.changes import Operation, changes_between
 from rollout.context import CallContext
 from rollout.document import canonical, checksum_of, read_document
-from rollout.errors import NothingToPromote, StaleGeneration, UnknownPath
+from rollout.errors import (
+    InvalidRuleSet,
+    NothingToPromote,
+    StaleGeneration,
+    UnknownPath,
+    UnknownSchema,
+    UnknownVersion,
+)
 from rollout.explain import explain
-from rollout.models import RuleSetRevision
-from rollout.rules import PathFacts
+from rollout.models import AuditEvent, RuleSetRevision
+from rollout.policies import MODES
+from rollout.rules import PathFacts, Release
 from rollout.runtime import runtime
 from rollout.snapshot import Snapshot, compile_rule_set
 from rollout.storage import Published
@@ -26,6 +35,7 @@ SAMPLE_SIZE = 10_000
 EXAMPLES_MAX = 10
 
 Document = Mapping[str, Any]
+Row = TypeVar("Row", bound=Model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +89,33 @@ def compare(from_generation: int, to_generation: int) -> list[Operation]:
     return changes_between(before.payload, after.payload)
 
 
+def list_generations(
+    *, before: int | None = None, limit: int = 50
+) -> tuple[list[RuleSetRevision], int | None]:
+    """Return what was published, newest first and without its rules, and where to go on."""
+    revisions = storage.list_revisions().defer("payload")
+    if before is not None:
+        revisions = revisions.filter(pk__lt=before)
+    return _page(revisions, limit)
+
+
+def list_audit_events(
+    *, path: str | None = None, before: int | None = None, limit: int = 50
+) -> tuple[list[AuditEvent], int | None]:
+    """Return the trail, newest first, and where to go on; of one path, or all of it."""
+    events = storage.list_audit_events()
+    if path is not None:
+        events = events.filter(path=path)
+    if before is not None:
+        events = events.filter(pk__lt=before)
+    return _page(events, limit)
+
+
+def _page(rows: QuerySet[Row], limit: int) -> tuple[list[Row], int | None]:
+    found = list(rows[: limit + 1])
+    return found[:limit], found[limit - 1].pk if len(found) > limit else None
+
+
 def verify_audit() -> Sequence[int]:
     """
     Return the numbers of audit events whose link is broken; empty when the trail is whole.
@@ -87,11 +124,6 @@ def verify_audit() -> Sequence[int]:
     at the very end show only to whoever kept a later hash.
     """
     return storage.list_broken_audit_ids()
-
-
-def validate(draft: Document) -> None:
-    """Raise InvalidRuleSet or UnknownSchema for a draft that publish would refuse."""
-    read_document(draft, paths=runtime.facts)
 
 
 def get_snapshot() -> Snapshot:
@@ -186,7 +218,8 @@ def set_kill_switch(
     """
     Send everything (or one path) to stable, or let rules decide again.
 
-    In a hurry nobody should lose a race: it changes whatever is in force. Raises UnknownPath.
+    In a hurry nobody should lose a race: it changes whatever is in force. A switch that stands so
+    already moves nothing, and the generation in force is returned. Raises UnknownPath.
     """
     if path is not None:
         _known(path)
@@ -198,6 +231,39 @@ def set_kill_switch(
         actor=actor,
         comment=reason or ("kill switch" if is_killed else "kill switch lifted"),
         reason=reason,
+        may_be_idle=True,
+    )
+
+
+def set_breaker_mode(
+    path: str,
+    version: str,
+    mode: str,
+    *,
+    expected_generation: int | None = None,
+    actor: Actor,
+    reason: str = "",
+) -> Published:
+    """
+    Force a version's breaker open or closed, or let its policy decide again (auto).
+
+    version: a version or a role. mode: one of rollout.policies.MODES. It is rule data, so all
+    workers follow and a lost Redis changes nothing. Without expected_generation it changes
+    whatever is in force; a mode that stands already moves nothing.
+    Raises UnknownPath, UnknownVersion, StaleGeneration, and ValueError for another mode.
+    """
+    if mode not in MODES:
+        raise ValueError(f"{mode!r}: write one of {', '.join(MODES)}")
+    facts = _known(path)
+    return _publish(
+        lambda current: _with_mode(current, facts, version, mode),
+        action="breaker_mode",
+        path=path,
+        expected_generation=expected_generation,
+        actor=actor,
+        comment=reason or f"breaker of {path} {version}: {mode}",
+        reason=reason,
+        may_be_idle=True,
     )
 
 
@@ -210,6 +276,7 @@ def _publish(
     comment: str,
     reason: str = "",
     path: str = "",
+    may_be_idle: bool = False,
 ) -> Published:
     with transaction.atomic():
         current = storage.lock_generation()
@@ -219,6 +286,8 @@ def _publish(
             )
         before = storage.get_published(current)
         payload = change(before.payload)
+        if may_be_idle and payload == before.payload:
+            return before
         facts = runtime.facts
         # The compiler that workers use, so that what they cannot load is never published.
         compile_rule_set(read_document(payload, paths=facts), facts, generation=current + 1)
@@ -303,7 +372,56 @@ def _killed(current: Document, path: str | None, *, is_killed: bool) -> Document
     return changed
 
 
+def _with_mode(current: Document, facts: PathFacts, name: str, mode: str) -> Document:
+    told = current.get("releases", {}).get(facts.key)
+    release = (
+        facts.release
+        if told is None
+        else Release(told["stable"], told.get("canary"), told.get("fallback"))
+    )
+    version = release.version_of(name)
+    if version not in facts.versions:
+        raise UnknownVersion(facts.key, name)
+    changed = copy.deepcopy(dict(current))
+    policies = changed.setdefault("breakers", {}).setdefault(facts.key, {})
+    role = release.role_of(version)
+    # Where a policy of the role is in force, the mode joins it: one of the version alone would
+    # hide all the rest of it.
+    entry = role if role in policies and version not in policies else version
+    policy = dict(policies.get(entry, {}))
+    if mode != "auto":
+        policy["mode"] = mode
+    elif policy.get("mode") != "auto":
+        policy.pop("mode", None)
+    policies[entry] = policy
+    if not policy:
+        # An empty policy is not none: it would give a breaker to what has nowhere to fall.
+        del policies[entry]
+    if not policies:
+        del changed["breakers"][facts.key]
+    return changed
+
+
 # --- Seeing beforehand ------------------------------------------------------------------------
+
+
+def validate(draft: object) -> Sequence[Mapping[str, Any]]:
+    """
+    Return why a draft could not be published, each fault by JSON pointer; empty when it could.
+
+    Judged by the code that runs here. Changes nothing.
+    """
+    facts = runtime.facts
+    try:
+        rule_set = read_document(draft, paths=facts)
+        compile_rule_set(rule_set, facts, generation=0)
+    except InvalidRuleSet as refusal:
+        return refusal.errors
+    except UnknownSchema as refusal:
+        return [
+            {"pointer": "/schema_version", "code": refusal.code, "message": str(refusal)},
+        ]
+    return ()
 
 
 def preview(draft: Document, *, sample: Iterable[Mapping[str, object]] | None = None) -> Preview:

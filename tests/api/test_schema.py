@@ -12,6 +12,7 @@ from config.catalogue import list_refusals
 from config.problems import STATUS_BY_KIND
 from inventory.api import serializers as inventory
 from orders.api import serializers as orders
+from rollout.api import serializers as rollout
 
 QUERIES = {
     "list_orders": orders.OrderQuery,
@@ -19,6 +20,16 @@ QUERIES = {
     "list_skus": inventory.PageQuery,
     "list_stock": inventory.PageQuery,
     "list_stock_movements": inventory.MovementQuery,
+    "explain_call": rollout.ExplainQuery,
+    "list_generations": rollout.PageQuery,
+    "compare_generations": rollout.DiffQuery,
+    "list_audit_events": rollout.AuditQuery,
+    "publish_rules": rollout.WaitQuery,
+    "roll_back_rules": rollout.WaitQuery,
+    "promote_canary": rollout.WaitQuery,
+    "pull_kill_switch": rollout.WaitQuery,
+    "lift_kill_switch": rollout.WaitQuery,
+    "set_breaker_mode": rollout.WaitQuery,
 }
 BODIES = {
     "place_order": orders.OrderIn,
@@ -28,6 +39,14 @@ BODIES = {
     "check_availability": inventory.AvailabilityIn,
     "receive_stock": inventory.ReceiptIn,
     "adjust_stock": inventory.AdjustmentIn,
+    "publish_rules": rollout.PublishIn,
+    "validate_rules": rollout.DraftIn,
+    "preview_rules": rollout.PreviewIn,
+    "roll_back_rules": rollout.RollBackIn,
+    "promote_canary": rollout.PromoteIn,
+    "pull_kill_switch": rollout.KillIn,
+    "lift_kill_switch": rollout.KillIn,
+    "set_breaker_mode": rollout.BreakerModeIn,
 }
 KEYED = {"place_order", "receive_stock", "adjust_stock"}
 
@@ -79,11 +98,11 @@ class SchemaTests(SimpleTestCase):
                             r"{\1\2}",
                             str(pattern.pattern).strip("^$"),
                         )
-                        told = self.schema["paths"][f"/api/v1/{path}"][verb]
+                        told = self.schema["paths"][f"/{resolver.pattern}{path}"][verb]
                         assert told["security"] == [{"apiKey": [view.cls.scopes[action]]}]
                         assert f"`{view.cls.scopes[action]}`" in told["description"]
 
-        assert len(self.of_api) == 15
+        assert len(self.of_api) == 32
         assert {scope for _, _, scope in served} == {
             scope
             for operation in self.of_api.values()
