@@ -3,7 +3,7 @@
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -129,20 +129,6 @@ def convergence(generation: int) -> Convergence | None:
             {str(worker): float(lag_ms) for worker, lag_ms in acks.items()},
         )
     except (redis.RedisError, ValueError):
-        return None
-
-
-def fleet_breakers(names: Sequence[str]) -> Mapping[str, Mapping[str, str]] | None:
-    """Return what Redis holds of breakers, by "path:version"; None when Redis cannot tell."""
-    connection = client()
-    if connection is None:
-        return None
-    try:
-        with connection.pipeline(transaction=False) as pipeline:
-            for name in names:
-                pipeline.hgetall(key(f"brk:{name}"))
-            return dict(zip(names, pipeline.execute(), strict=True))
-    except redis.RedisError:
         return None
 
 

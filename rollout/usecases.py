@@ -23,7 +23,6 @@ from rollout.errors import (
     UnknownSchema,
     UnknownVersion,
 )
-from rollout.explain import explain
 from rollout.models import AuditEvent, RuleSetRevision
 from rollout.policies import MODES
 from rollout.rules import PathFacts, Release
@@ -124,33 +123,6 @@ def verify_audit() -> Sequence[int]:
     at the very end show only to whoever kept a later hash.
     """
     return storage.list_broken_audit_ids()
-
-
-def get_snapshot() -> Snapshot:
-    """Return what is published now, compiled for this code, whatever this process has in force."""
-    current = get_current()
-    return compile_rule_set(
-        read_document(current.payload),
-        runtime.facts,
-        generation=current.generation,
-        checksum=current.checksum,
-    )
-
-
-def explain_call(path: str, **call: Any) -> dict[str, Any]:
-    """
-    Return why a call would be decided as it is, every rule and clause; raises UnknownPath.
-
-    call: what CallContext takes: identities, headers, query, attributes, trusts, method, url_path.
-    """
-    _known(path)
-    snapshot = get_snapshot()
-    return explain(snapshot, path, CallContext(snapshot, **call))
-
-
-def list_history(limit: int = 20) -> Sequence[RuleSetRevision]:
-    """Return what was published, newest first, without its content."""
-    return list(storage.list_revisions().defer("payload")[:limit])
 
 
 # --- Publishing -------------------------------------------------------------------------------

@@ -1,308 +1,508 @@
-"""Rules from the command line: look, explain, publish, promote, go back, stop."""
+"""Rules, releases and breakers from a shell: the verbs of the API, through the same door."""
 
 import getpass
 import json
-import sys
+import os
 import time
-from collections.abc import Callable, Mapping
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.serializers.json import DjangoJSONEncoder
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
-from rollout import announcing, usecases
-from rollout.breaker import STATE_NAMES
-from rollout.changes import Operation, changes_between
-from rollout.document import canonical
-from rollout.errors import RolloutError
+from rollout import inspection, usecases
+from rollout.announcing import Convergence
+from rollout.changes import changes_between
+from rollout.document import checksum_of
+from rollout.errors import InvalidRuleSet, RolloutError
+from rollout.management import rulefiles, telling
+from rollout.management.rulefiles import UnreadableFile
+from rollout.policies import MODES
 from rollout.storage import Published
 from rollout.usecases import Actor
 
-WATCH_S = 1.0
+# 0: done. 1: a "no": refused, invalid, differs, broken. 2: could not be tried. 3: in force, but
+# not every worker said so in time.
+REFUSED, FAILED, NOT_CONVERGED = 1, 2, 3
+WAIT_MS_MAX = 600_000
+
+Options = dict[str, Any]
 
 
 class Command(BaseCommand):
-    """One verb a call; what is asked for is printed as JSON, so that programs can read it too."""
+    """One command, one subcommand a verb."""
 
-    help = __doc__ or ""
+    help = "Show and change who meets which version of the code."
+    # A check that fails may not stand between an operator and the kill switch.
+    requires_system_checks = []
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the verbs."""
-        verbs = parser.add_subparsers(dest="verb", required=True)
-        verbs.add_parser("status", help="what is in force, and which workers have it")
-        verbs.add_parser("breakers", help="what the fleet knows of each breaker")
-        verbs.add_parser("verify-audit", help="check the chain of the audit trail")
-        history = verbs.add_parser("history", help="what was published, newest first")
-        history.add_argument("--limit", type=int, default=20)
-        explain = verbs.add_parser("explain", help="why a call would be decided as it is")
-        explain.add_argument("path")
-        for name in ("identity", "header", "query", "attribute"):
-            explain.add_argument(f"--{name}", action="append", default=[], metavar="NAME=VALUE")
-        explain.add_argument("--trust", action="append", default=[])
-        explain.add_argument("--method", default="")
-        explain.add_argument("--url-path", default="")
-        export = verbs.add_parser("export", help="print the rules of a generation")
-        export.add_argument("--generation", type=int)
-        validate = verbs.add_parser("validate", help="check a file of rules")
-        validate.add_argument("file", help="- reads standard input")
-        diff = verbs.add_parser("diff", help="what a file would change, and who would move")
-        diff.add_argument("file", help="- reads standard input")
-        apply = verbs.add_parser("apply", help="publish a file of rules, if it differs")
-        apply.add_argument("file", help="- reads standard input")
-        apply.add_argument("--watch", action="store_true", help="and again whenever it changes")
-        publish = verbs.add_parser("publish", help="publish a file over a known generation")
-        publish.add_argument("file", help="- reads standard input")
-        publish.add_argument("--expect", type=int, required=True, metavar="GENERATION")
-        promote = verbs.add_parser("promote", help="make the canary of a path stable")
-        promote.add_argument("path")
-        rollback = verbs.add_parser("rollback", help="publish an earlier generation anew")
-        rollback.add_argument("generation", type=int)
-        kill = verbs.add_parser("kill", help="send everything, or one path, to stable")
-        kill.add_argument("path", nargs="?")
-        kill.add_argument("--lift", action="store_true", help="let rules decide again")
-        for verb in (apply, publish, promote, rollback, kill):
-            verb.add_argument("--comment", default="")
-            verb.add_argument("--actor", default="", help="default: who is logged in here")
+        verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+        for name, help_text, declare in _VERBS:
+            declare(verbs.add_parser(name, help=help_text, description=help_text))
 
-    def handle(self, *_: Any, verb: str, **options: Any) -> None:
-        """Run one verb; a refusal ends with exit code 1 and says why."""
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run a verb; every refusal is one line and an exit code."""
+        verb: Callable[[Options], None] = getattr(self, options["verb"].replace("-", "_"))
         try:
-            VERBS[verb](self, options)
+            verb(options)
+        except InvalidRuleSet as refusal:
+            self._complain(telling.fault_lines(refusal.errors))
+            raise _no(f"{len(refusal.errors)} fault(s), nothing was changed") from refusal
         except RolloutError as refusal:
-            faults = [f"{fault['pointer']}: {fault['message']}" for fault in refusal.errors]
-            raise CommandError("\n".join([str(refusal), *faults]), returncode=1) from refusal
+            raise _no(str(refusal)) from refusal
+        except UnreadableFile as failure:
+            raise CommandError(str(failure), returncode=FAILED) from failure
+        except (DatabaseError, InterfaceError) as failure:
+            raise CommandError(_of_database(failure), returncode=FAILED) from failure
 
-    # --- Looking ------------------------------------------------------------------------------
+    # --- Seeing -------------------------------------------------------------------------------
 
-    def status(self, _: Mapping[str, Any]) -> None:
-        """Print what is in force."""
-        snapshot = usecases.get_snapshot()
-        told = announcing.convergence(snapshot.generation)
-        self.tell(
-            {
-                "generation": snapshot.generation,
-                "checksum": snapshot.checksum,
-                "workers": None if told is None else len(told.workers),
-                "workers_with_it": None if told is None else len(told.workers & set(told.lag_ms)),
-                "paths": {
-                    key: {
-                        "stable": path.release.stable,
-                        "canary": path.release.canary,
-                        "fallback": path.release.fallback,
-                        "stopped": path.stopped,
-                        "rules": len(path.rules),
-                        "skipped": {rule.id: why for rule, why in path.skipped},
-                    }
-                    for key, path in sorted(snapshot.paths.items())
-                },
-            }
+    def status(self, options: Options) -> None:
+        """Print generation, releases, workers, and breakers that are not simply closed."""
+        told = inspection.tell_status(inspection.snapshot_of())
+        self._print(told, telling.status_lines(told), options)
+
+    def explain(self, options: Options) -> None:
+        """Print why a call would be served as it would."""
+        context = inspection.imagine_call(
+            inspection.snapshot_of(options["generation"]),
+            identities=dict(options["identity"]),
+            headers=dict(options["header"]),
+            query=dict(options["query"]),
+            attributes=dict(options["attribute"]),
+            trusts=options["trust"],
+            method=options["method"],
+            url_path=options["url_path"],
         )
+        told = inspection.explain_call(options["path"], context)
+        self._print(told, telling.explanation_lines(told), options)
 
-    def breakers(self, _: Mapping[str, Any]) -> None:
-        """Print the shared state of each breaker."""
-        policies = {
-            f"{key}:{version}": policy.mode
-            for key, path in usecases.get_snapshot().paths.items()
-            for version, policy in path.policies.items()
-        }
-        told = announcing.fleet_breakers(sorted(policies))
-        self.tell(
-            {
-                name: {"mode": mode, "fleet": _state_in(told, name)}
-                for name, mode in sorted(policies.items())
-            }
+    def breakers(self, options: Options) -> None:
+        """Print breakers, or put one into a mode."""
+        if options["mode"] is None:
+            breakers = inspection.tell_breakers(inspection.snapshot_of())
+            shown = [one for one in breakers if options["path"] in (None, one["path"])]
+            self._print(shown, telling.breaker_lines(shown), options)
+            return
+        if options["path"] is None or options["version"] is None:
+            raise CommandError("--mode needs a path and a version", returncode=FAILED)
+        published = usecases.set_breaker_mode(
+            options["path"],
+            options["version"],
+            options["mode"],
+            expected_generation=options["expected_generation"],
+            actor=_actor(options),
+            reason=options["reason"],
         )
+        self._tell(published, options)
 
-    def verify_audit(self, _: Mapping[str, Any]) -> None:
-        """Check the trail; exit code 1 when a link is broken."""
+    def history(self, options: Options) -> None:
+        """Print what was published, newest first."""
+        revisions, _ = usecases.list_generations(limit=options["limit"])
+        told = [
+            {
+                name: getattr(one, name)
+                for name in ("generation", "checksum", "author", "comment", "created_at")
+            }
+            for one in revisions
+        ]
+        self._print(told, telling.history_lines(revisions), options)
+
+    def verify_audit(self, options: Options) -> None:
+        """Check the chain of the trail; exit code 1 when it is broken."""
         broken = usecases.verify_audit()
         if broken:
-            raise CommandError(f"broken at event {', '.join(map(str, broken))}", returncode=1)
-        self.stdout.write("The audit trail is whole.")
+            named = ", ".join(str(number) for number in broken[:20])
+            raise _no(f"the trail is broken at {len(broken)} event(s): {named}")
+        self.stdout.write("the trail is whole")
 
-    def history(self, options: Mapping[str, Any]) -> None:
-        """Print what was published."""
-        for revision in usecases.list_history(options["limit"]):
-            at = revision.created_at.isoformat(timespec="seconds")
-            self.stdout.write(f"{revision.generation:6} {at} {revision.author}  {revision.comment}")
+    # --- Rules as a file ----------------------------------------------------------------------
 
-    def explain(self, options: Mapping[str, Any]) -> None:
-        """Print a decision and the way to it."""
-        self.tell(
-            usecases.explain_call(
-                options["path"],
-                identities=_pairs(options["identity"]),
-                headers=_pairs(options["header"]),
-                query=_pairs(options["query"]),
-                attributes=_pairs(options["attribute"]),
-                trusts=frozenset(options["trust"]),
-                method=options["method"],
-                url_path=options["url_path"],
-            )
-        )
-
-    def export(self, options: Mapping[str, Any]) -> None:
-        """Print rules as a file that apply takes."""
-        number = options["generation"]
-        published = usecases.get_current() if number is None else usecases.get_generation(number)
-        self.tell(published.payload)
-
-    def validate(self, options: Mapping[str, Any]) -> None:
-        """Check a file."""
-        usecases.validate(_read(options["file"]))
-        self.stdout.write("The rules are valid.")
-
-    def diff(self, options: Mapping[str, Any]) -> None:
-        """Print what a file would change."""
-        seen = usecases.preview(_read(options["file"]))
-        changes: list[Operation] = list(seen.changes)
-        self.tell(
-            {
-                "from_generation": seen.from_generation,
-                "changes": changes,
-                "sample_size": seen.sample_size,
-                "moves": [
-                    {
-                        "path": move.path,
-                        "from": move.from_version,
-                        "to": move.to_version,
-                        "share_bp": move.share_bp,
-                        "examples": list(move.examples),
-                    }
-                    for move in seen.moves
-                ],
-            }
-        )
-
-    # --- Changing -----------------------------------------------------------------------------
-
-    def apply(self, options: Mapping[str, Any]) -> None:
-        """Publish a file if it differs from what is in force."""
-        self.apply_once(options)
-        while options["watch"]:
-            before = Path(options["file"]).stat().st_mtime_ns
-            while Path(options["file"]).stat().st_mtime_ns == before:
-                time.sleep(WATCH_S)
-            try:
-                self.apply_once(options)
-            except (RolloutError, CommandError) as refusal:
-                # Whoever edits the file mends it; until then the last good rules stay.
-                self.stderr.write(str(refusal))
-
-    def apply_once(self, options: Mapping[str, Any]) -> None:
-        """Publish a file over whatever is in force."""
-        draft, current = _read(options["file"]), usecases.get_current()
-        if not changes_between(current.payload, draft):
-            self.stdout.write(f"Generation {current.generation} has these rules already.")
+    def export(self, options: Options) -> None:
+        """Print the rules, or write them to a file."""
+        wanted = options["generation"]
+        published = usecases.get_current() if wanted is None else usecases.get_generation(wanted)
+        text = rulefiles.written(published.payload)
+        if options["file"] is None:
+            self.stdout.write(text, ending="")
             return
+        rulefiles.write_whole(options["file"], text)
+        self.stderr.write(f"generation {published.generation} written to {options['file']}")
+
+    def validate(self, options: Options) -> None:
+        """Tell every fault of a file; exit code 1 when there is one."""
+        faults = usecases.validate(rulefiles.read_rules(options["file"]))
+        if faults:
+            self._complain(telling.fault_lines(faults))
+            raise _no(f"{options['file']}: {len(faults)} fault(s)")
+        self.stdout.write(f"{options['file']}: no fault")
+
+    def preview(self, options: Options) -> None:
+        """Print what publishing a file would change, and who would move."""
+        preview = usecases.preview(rulefiles.read_rules(options["file"]))
+        self._lines(telling.preview_lines(preview))
+
+    def diff(self, options: Options) -> None:
+        """Print what differs; exit code 1 when something does."""
+        first, *second = options["of"]
+        if len(second) > 1:
+            raise CommandError("name a file, or two generations", returncode=FAILED)
+        if second:
+            changes = usecases.compare(_generation(first), _generation(second[0]))
+        else:
+            draft = rulefiles.read_rules(Path(first))
+            changes = changes_between(dict(usecases.get_current().payload), draft)
+        self._lines(telling.change_lines(changes))
+        if changes:
+            raise _no(f"{len(changes)} difference(s)")
+
+    def publish(self, options: Options) -> None:
+        """Put a file in force."""
         published = usecases.publish(
-            draft,
-            expected_generation=current.generation,
+            rulefiles.read_rules(options["file"]),
+            expected_generation=options["expected_generation"],
             actor=_actor(options),
             comment=options["comment"],
         )
-        self.published(published)
+        self._tell(published, options)
 
-    def publish(self, options: Mapping[str, Any]) -> None:
-        """Publish a file if the expected generation is still in force."""
-        self.published(
-            usecases.publish(
-                _read(options["file"]),
-                expected_generation=options["expect"],
-                actor=_actor(options),
-                comment=options["comment"],
-            )
+    def apply(self, options: Options) -> None:
+        """Put a file in force where it differs, once or whenever it changes."""
+        if options["watch"] and str(options["file"]) == "-":
+            raise CommandError("standard input does not change", returncode=FAILED)
+        if not options["watch"]:
+            draft = rulefiles.read_rules(options["file"])
+            self._apply(draft, options["expected_generation"], options)
+            return
+        try:
+            self._follow(options)
+        except KeyboardInterrupt:
+            self.stderr.write("stopped")
+
+    def _follow(self, options: Options) -> None:
+        """
+        Apply a file whenever it changes; what cannot be applied is told, and the next one tried.
+
+        Where a generation is expected, the next one expected is the one that this published: as
+        soon as somebody else publishes, the file waits for a person.
+        """
+        path, expected = options["file"], options["expected_generation"]
+        self.stderr.write(f"following {path}")
+        pause_s = options["poll_ms"] / 1000
+        for content in rulefiles.versions_of(path, poll_s=pause_s):
+            is_away = False
+            while True:
+                try:
+                    published = self._try(content, expected, options)
+                except (OperationalError, InterfaceError) as failure:
+                    if not is_away:
+                        self.stderr.write(f"{_of_database(failure)}; trying again")
+                    is_away = True
+                    time.sleep(pause_s)
+                else:
+                    break
+                finally:
+                    # Between two changes may lie weeks: no connection is kept for them.
+                    if not connection.in_atomic_block:
+                        connection.close()
+            if published is not None and expected is not None:
+                expected = published.generation
+
+    def _try(self, content: bytes, expected: int | None, options: Options) -> Published | None:
+        try:
+            draft = rulefiles.parse_rules(content, name=str(options["file"]))
+            return self._apply(draft, expected, options)
+        except (RolloutError, UnreadableFile) as refusal:
+            self._complain(telling.fault_lines(getattr(refusal, "errors", ())))
+            self.stderr.write(f"not applied: {refusal}")
+            return None
+
+    def _apply(self, draft: Any, expected: int | None, options: Options) -> Published:
+        current = usecases.get_current()
+        if isinstance(draft, dict) and checksum_of(draft) == current.checksum:
+            self.stdout.write(f"generation {current.generation} has these rules already")
+            return current
+        published = usecases.publish(
+            draft,
+            # Whoever publishes between our reading and this is not overwritten either way.
+            expected_generation=current.generation if expected is None else expected,
+            actor=_actor(options),
+            comment=options["comment"] or f"apply {options['file'].name}",
         )
+        try:
+            self._tell(published, options)
+        except CommandError as slow:
+            if not options["watch"]:
+                raise
+            self.stderr.write(str(slow))
+        return published
 
-    def promote(self, options: Mapping[str, Any]) -> None:
+    # --- Moving -------------------------------------------------------------------------------
+
+    def promote(self, options: Options) -> None:
         """Make a canary stable."""
-        self.published(
-            usecases.promote(
-                options["path"],
-                expected_generation=usecases.get_current().generation,
-                actor=_actor(options),
-                comment=options["comment"],
-            )
+        published = usecases.promote(
+            options["path"],
+            expected_generation=options["expected_generation"],
+            actor=_actor(options),
+            comment=options["comment"],
         )
+        self._tell(published, options)
 
-    def rollback(self, options: Mapping[str, Any]) -> None:
-        """Go back to an earlier generation's rules."""
-        self.published(
-            usecases.roll_back(
-                options["generation"],
-                expected_generation=usecases.get_current().generation,
-                actor=_actor(options),
-                comment=options["comment"],
-            )
+    def rollback(self, options: Options) -> None:
+        """Publish earlier rules as a new generation."""
+        published = usecases.roll_back(
+            options["generation"],
+            expected_generation=options["expected_generation"],
+            actor=_actor(options),
+            comment=options["comment"],
         )
+        self._tell(published, options)
 
-    def kill(self, options: Mapping[str, Any]) -> None:
-        """Pull the kill switch, or lift it."""
-        self.published(
-            usecases.set_kill_switch(
-                is_killed=not options["lift"],
-                path=options["path"],
-                actor=_actor(options),
-                reason=options["comment"],
-            )
+    def kill(self, options: Options) -> None:
+        """Send everything, or one path, to stable."""
+        self._switch(options, is_killed=True)
+
+    def unkill(self, options: Options) -> None:
+        """Let the rules decide again."""
+        self._switch(options, is_killed=False)
+
+    def _switch(self, options: Options, *, is_killed: bool) -> None:
+        published = usecases.set_kill_switch(
+            is_killed=is_killed,
+            path=options["path"],
+            actor=_actor(options),
+            reason=options["reason"],
         )
+        self._tell(published, options)
 
-    def published(self, published: Published) -> None:
-        """Say what is in force now."""
-        self.stdout.write(f"Generation {published.generation} is in force.")
+    # --- Telling ------------------------------------------------------------------------------
 
-    def tell(self, told: Mapping[str, Any]) -> None:
-        """Print JSON."""
-        self.stdout.write(json.dumps(told, indent=2, ensure_ascii=False, default=str))
+    def _tell(self, published: Published, options: Options) -> None:
+        self.stdout.write(f"generation {published.generation} in force")
+        wait_ms = options["wait_ms"]
+        if wait_ms is None:
+            return
+        convergence: Convergence | None = inspection.await_convergence(
+            published.generation, timeout_s=wait_ms / 1000
+        )
+        line = telling.convergence_line(inspection.tell_convergence(convergence))
+        if convergence is None or not convergence.is_complete:
+            raise CommandError(line, returncode=NOT_CONVERGED)
+        self.stdout.write(line)
+
+    def _print(self, told: Any, lines: Iterable[str], options: Options) -> None:
+        if options["json"]:
+            self.stdout.write(json.dumps(told, indent=2, ensure_ascii=False, cls=DjangoJSONEncoder))
+        else:
+            self._lines(lines)
+
+    def _lines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.stdout.write(line)
+
+    def _complain(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.stderr.write(line)
 
 
-VERBS: Mapping[str, Callable[[Command, Mapping[str, Any]], None]] = {
-    "status": Command.status,
-    "breakers": Command.breakers,
-    "verify-audit": Command.verify_audit,
-    "history": Command.history,
-    "explain": Command.explain,
-    "export": Command.export,
-    "validate": Command.validate,
-    "diff": Command.diff,
-    "apply": Command.apply,
-    "publish": Command.publish,
-    "promote": Command.promote,
-    "rollback": Command.rollback,
-    "kill": Command.kill,
-}
+def _no(why: str) -> CommandError:
+    return CommandError(why, returncode=REFUSED)
 
 
-def _read(file: str) -> dict[str, Any]:
+def _of_database(failure: Exception) -> str:
+    told = str(failure).strip() or type(failure).__name__
+    return f"the database: {told.splitlines()[0]}"
+
+
+def _actor(options: Options) -> Actor:
+    return Actor((options["actor"] or _person())[:150], kind="cli")
+
+
+def _person() -> str:
     try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        told = json.loads(text)
-        canonical(told)
-    except (OSError, ValueError, TypeError) as failure:
-        raise CommandError(f"{file}: {failure}", returncode=1) from failure
-    if not isinstance(told, dict):
-        raise CommandError(f"{file}: a rule set is a JSON object", returncode=1)
-    return told
-
-
-def _pairs(told: list[str]) -> dict[str, str]:
-    pairs = {}
-    for one in told:
-        name, sign, value = one.partition("=")
-        if not sign:
-            raise CommandError(f"{one!r}: write NAME=VALUE")
-        pairs[name] = value
-    return pairs
-
-
-def _actor(options: Mapping[str, Any]) -> Actor:
-    try:
-        name = options["actor"] or getpass.getuser()
+        return getpass.getuser()
     except (KeyError, OSError):
-        name = "command line"
-    return Actor(name, kind="cli")
+        return f"uid {os.getuid()}"  # As in a container that has no passwd.
 
 
-def _state_in(told: Mapping[str, Mapping[str, str]] | None, name: str) -> str | None:
-    state = (told or {}).get(name, {}).get("state")
-    return STATE_NAMES[int(state)] if state in ("0", "1", "2") else None
+# --- Arguments --------------------------------------------------------------------------------
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not name or not separator:
+        raise ArgumentTypeError(f"{text!r}: write NAME=VALUE")
+    return name, value
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition(":")
+    if not name or not separator:
+        raise ArgumentTypeError(f"{text!r}: write NAME: VALUE")
+    return name.strip(), value.strip()
+
+
+def _generation(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise CommandError(f"{text!r} is no generation", returncode=FAILED)
+    return int(text)
+
+
+def _comment(text: str) -> str:
+    if len(text) > 500:
+        raise ArgumentTypeError("at most 500 characters")
+    return text
+
+
+def _milliseconds(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= WAIT_MS_MAX:
+        raise ArgumentTypeError(f"{text!r}: write milliseconds from 1 to {WAIT_MS_MAX}")
+    return int(text)
+
+
+def _file(parser: ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="- reads standard input")
+
+
+def _json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _publishing(parser: ArgumentParser, *, is_expected: bool | None = True) -> None:
+    parser.add_argument("--actor", help="who does this, for the trail; else who runs the command")
+    parser.add_argument(
+        "--wait-ms",
+        type=_milliseconds,
+        metavar="MS",
+        help="wait until every worker has it; exit code 3 when not all have it by then",
+    )
+    if is_expected is not None:
+        parser.add_argument(
+            "--expected-generation",
+            type=int,
+            metavar="N",
+            required=is_expected,
+            help="refuse when another generation is in force",
+        )
+
+
+def _declare_explain(parser: ArgumentParser) -> None:
+    parser.add_argument("path", help="as orders.place")
+    for name, example in (
+        ("identity", "account=7"),
+        ("query", "x-deploy-version=v2"),
+        ("attribute", "customer=ada"),
+    ):
+        parser.add_argument(
+            f"--{name}",
+            type=_pair,
+            action="append",
+            default=[],
+            metavar="NAME=VALUE",
+            help=f"as {example}; may be repeated",
+        )
+    parser.add_argument(
+        "--header",
+        type=_header,
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="as 'User-Agent: acme/2'; may be repeated",
+    )
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        choices=("authenticated", "staff", "permission", "internal_cidr"),
+    )
+    parser.add_argument("--method", default="")
+    parser.add_argument("--url-path", default="")
+    parser.add_argument("--generation", type=int, metavar="N", help="by the rules of back then")
+    _json(parser)
+
+
+def _declare_breakers(parser: ArgumentParser) -> None:
+    parser.add_argument("path", nargs="?", help="as orders.place")
+    parser.add_argument("version", nargs="?", help="a version or a role")
+    parser.add_argument("--mode", choices=MODES, help="put the breaker into a mode")
+    parser.add_argument("--reason", type=_comment, default="")
+    _json(parser)
+    _publishing(parser, is_expected=False)
+
+
+def _declare_history(parser: ArgumentParser) -> None:
+    parser.add_argument("--limit", type=int, default=20, choices=range(1, 1001), metavar="N")
+    _json(parser)
+
+
+def _declare_export(parser: ArgumentParser) -> None:
+    parser.add_argument("file", nargs="?", type=Path, metavar="FILE", help="else to stdout")
+    parser.add_argument("--generation", type=int, metavar="N")
+
+
+def _declare_diff(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "of",
+        nargs="+",
+        metavar="FILE | FROM TO",
+        help="a file against what is in force, or two generations",
+    )
+
+
+def _declare_publish(parser: ArgumentParser) -> None:
+    _file(parser)
+    parser.add_argument("--comment", type=_comment, required=True)
+    _publishing(parser)
+
+
+def _declare_apply(parser: ArgumentParser) -> None:
+    _file(parser)
+    parser.add_argument("--comment", type=_comment, default="")
+    parser.add_argument("--watch", action="store_true", help="and again whenever it changes")
+    parser.add_argument(
+        "--poll-ms", type=_milliseconds, default=1000, metavar="MS", help="with --watch"
+    )
+    _publishing(parser, is_expected=False)
+
+
+def _declare_promote(parser: ArgumentParser) -> None:
+    parser.add_argument("path", help="as orders.place")
+    parser.add_argument("--comment", type=_comment, default="")
+    _publishing(parser)
+
+
+def _declare_rollback(parser: ArgumentParser) -> None:
+    parser.add_argument("generation", type=int, help="whose rules to publish again")
+    parser.add_argument("--comment", type=_comment, default="")
+    _publishing(parser)
+
+
+def _declare_switch(parser: ArgumentParser) -> None:
+    parser.add_argument("path", nargs="?", help="as orders.place; else everything")
+    parser.add_argument("--reason", type=_comment, default="")
+    _publishing(parser, is_expected=None)
+
+
+_VERBS: Sequence[tuple[str, str, Callable[[ArgumentParser], None]]] = (
+    ("status", "generation, releases, workers, breakers", _json),
+    ("explain", "why a call would be served as it would", _declare_explain),
+    ("publish", "put a file in force", _declare_publish),
+    ("promote", "make a canary stable", _declare_promote),
+    ("rollback", "publish earlier rules as a new generation", _declare_rollback),
+    ("kill", "send everything, or one path, to stable", _declare_switch),
+    ("unkill", "let the rules decide again", _declare_switch),
+    ("breakers", "show breakers, or put one into a mode", _declare_breakers),
+    ("history", "what was published, newest first", _declare_history),
+    ("verify-audit", "check that nobody rewrote the trail", lambda parser: None),
+    ("export", "print the rules, or write them to a file", _declare_export),
+    ("validate", "tell every fault of a file", _file),
+    ("preview", "who would move if a file were published", _file),
+    ("diff", "what differs between a file and what is in force", _declare_diff),
+    ("apply", "put a file in force where it differs", _declare_apply),
+)
