@@ -83,3 +83,30 @@ class AuditEvent(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} by {self.actor}"
+
+
+class BreakerTransition(models.Model):
+    """
+    One change of state of one worker's breaker, kept for a month.
+
+    Apart from the audit trail: a flapping breaker writes many, and nobody decided them.
+    """
+
+    at = models.DateTimeField()
+    worker = models.CharField(max_length=150)
+    path = models.CharField(max_length=140)
+    version = models.CharField(max_length=32)
+    from_state = models.CharField(max_length=9)
+    to_state = models.CharField(max_length=9)
+    epoch = models.BigIntegerField()
+    cause = models.CharField(max_length=60)
+    total = models.PositiveIntegerField()
+    errors = models.PositiveIntegerField()
+    slow = models.PositiveIntegerField()
+
+    class Meta:
+        default_permissions = ("view",)
+        indexes = [models.Index(fields=["path", "id"], name="rollout_transition_path")]
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.version}: {self.from_state} -> {self.to_state}"

@@ -18,7 +18,7 @@ from typing import Any
 import redis
 
 from rollout import announcing
-from rollout.breaker import CLOSED, STATE_NAMES, Breaker, Report
+from rollout.breaker import CLOSED, STATE_NAMES, Breaker, Report, Transition
 from rollout.policies import BACKOFF_MS_MAX, CONSECUTIVE_ERRORS
 from rollout.runtime import Runtime
 
@@ -220,6 +220,7 @@ class Sharer:
         worker: str,
         connect: Callable[[], "redis.Redis | None"] = announcing.client,
         clock_s: Callable[[], float] = time.monotonic,
+        on_transition: Callable[[Transition], object] = lambda _: None,
     ) -> None:
         self.runtime = runtime
         self.worker = worker
@@ -227,6 +228,7 @@ class Sharer:
         self.live_workers = 1
         self._connect = connect
         self._clock_s = clock_s
+        self._on_transition = on_transition
         self._known: dict[tuple[str, str], Known] = {}
         self._failures = 0
         self._leases_asked = 0
@@ -288,6 +290,7 @@ class Sharer:
                 told.errors,
                 told.slow,
             )
+            self._on_transition(told)
 
     def sync(self) -> bool:
         """Send what was counted and do as the fleet does; return False when Redis is lost."""

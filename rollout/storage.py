@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
@@ -9,7 +10,7 @@ from django.db.models import QuerySet
 
 from rollout.document import EMPTY_DOCUMENT, SCHEMA_VERSION, checksum_of
 from rollout.errors import UnknownGeneration
-from rollout.models import AuditEvent, RolloutState, RuleSetRevision
+from rollout.models import AuditEvent, BreakerTransition, RolloutState, RuleSetRevision
 
 CHANNEL = "rollout"
 
@@ -102,6 +103,21 @@ def add_audit_event(**members: Any) -> AuditEvent:
 def list_audit_events() -> QuerySet[AuditEvent]:
     """Return the trail, newest first."""
     return AuditEvent.objects.order_by("-id")
+
+
+def add_transitions(transitions: Sequence[BreakerTransition]) -> None:
+    """Keep changes of state."""
+    BreakerTransition.objects.bulk_create(transitions)
+
+
+def list_transitions() -> QuerySet[BreakerTransition]:
+    """Return changes of state, newest first."""
+    return BreakerTransition.objects.order_by("-id")
+
+
+def remove_transitions(*, before: datetime) -> int:
+    """Remove what is older than an instant; return how many."""
+    return BreakerTransition.objects.filter(at__lt=before).delete()[0]
 
 
 def list_broken_audit_ids() -> Sequence[int]:

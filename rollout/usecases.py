@@ -23,7 +23,7 @@ from rollout.errors import (
     UnknownSchema,
     UnknownVersion,
 )
-from rollout.models import AuditEvent, RuleSetRevision
+from rollout.models import AuditEvent, BreakerTransition, RuleSetRevision
 from rollout.policies import MODES
 from rollout.rules import PathFacts, Release
 from rollout.runtime import runtime
@@ -108,6 +108,18 @@ def list_audit_events(
     if before is not None:
         events = events.filter(pk__lt=before)
     return _page(events, limit)
+
+
+def list_transitions(
+    *, path: str | None = None, before: int | None = None, limit: int = 50
+) -> tuple[list[BreakerTransition], int | None]:
+    """Return what breakers did, newest first, and where to go on; of one path, or of all."""
+    transitions = storage.list_transitions()
+    if path is not None:
+        transitions = transitions.filter(path=path)
+    if before is not None:
+        transitions = transitions.filter(pk__lt=before)
+    return _page(transitions, limit)
 
 
 def _page(rows: QuerySet[Row], limit: int) -> tuple[list[Row], int | None]:

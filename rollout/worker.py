@@ -8,6 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
+from rollout.journal import Journal
 from rollout.reload import Watcher
 from rollout.runtime import runtime
 from rollout.sharing import Sharer
@@ -21,6 +22,7 @@ class Worker:
     name: str
     watcher: Watcher
     sharer: Sharer
+    journal: Journal
 
 
 _running: Worker | None = None
@@ -39,7 +41,8 @@ def start() -> Worker:
         return _running
     name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(3)}"
     told = getattr(settings, "ROLLOUT_LAST_KNOWN_GOOD", "")
-    sharer = Sharer(runtime, worker=name)
+    journal = Journal(worker=name)
+    sharer = Sharer(runtime, worker=name, on_transition=journal.keep)
     watcher = Watcher(
         runtime,
         worker=name,
@@ -49,7 +52,8 @@ def start() -> Worker:
     watcher.boot()
     watcher.start()
     sharer.start()
-    _running = Worker(os.getpid(), name, watcher, sharer)
+    journal.start()
+    _running = Worker(os.getpid(), name, watcher, sharer, journal)
     return _running
 
 
@@ -59,4 +63,5 @@ def stop() -> None:
     if _running is not None and _running.pid == os.getpid():
         _running.watcher.stop()
         _running.sharer.stop()
+        _running.journal.stop()
     _running = None

@@ -8,7 +8,6 @@ from pydantic import BaseModel
 
 from rollout.api.serializers import (
     AuditPage,
-    AuditQuery,
     AuditVerdict,
     BreakerList,
     BreakerModeIn,
@@ -19,6 +18,7 @@ from rollout.api.serializers import (
     ExplanationOut,
     HistoryPage,
     KillIn,
+    OfPathQuery,
     PageQuery,
     PreviewIn,
     PreviewOut,
@@ -28,6 +28,7 @@ from rollout.api.serializers import (
     RollBackIn,
     RulesOut,
     StatusOut,
+    TransitionPage,
     ValidationOut,
     WaitQuery,
 )
@@ -171,6 +172,11 @@ unkill = _publishes(
     UnknownSchema,
 )
 list_breakers = extend_schema(operation_id="list_breakers", responses={200: BreakerList})
+list_transitions = extend_schema(
+    operation_id="list_transitions",
+    parameters=_by(OfPathQuery),
+    responses={200: TransitionPage},
+)
 set_breaker_mode = _publishes(
     "set_breaker_mode",
     BreakerModeIn,
@@ -182,6 +188,6 @@ set_breaker_mode = _publishes(
     UnknownSchema,
 )
 list_audit = extend_schema(
-    operation_id="list_audit_events", parameters=_by(AuditQuery), responses={200: AuditPage}
+    operation_id="list_audit_events", parameters=_by(OfPathQuery), responses={200: AuditPage}
 )
 verify_audit = extend_schema(operation_id="verify_audit_trail", responses={200: AuditVerdict})

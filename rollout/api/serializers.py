@@ -9,7 +9,7 @@ from django.http import QueryDict
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from rollout.inspection import tell_convergence
-from rollout.models import AuditEvent, RuleSetRevision
+from rollout.models import AuditEvent, BreakerTransition, RuleSetRevision
 from rollout.storage import Published
 from rollout.usecases import Preview
 
@@ -140,8 +140,8 @@ class PageQuery(Query):
         return int(self.cursor) if self.cursor else None
 
 
-class AuditQuery(PageQuery):
-    """Which page of the trail, newest first; of one path, or all of it."""
+class OfPathQuery(PageQuery):
+    """Which page, newest first; of one path, or of all."""
 
     path: Key | None = None
 
@@ -401,6 +401,30 @@ class BreakerList(BaseModel):
     data: list[BreakerOut]
 
 
+class TransitionOut(BaseModel):
+    """One change of state of one worker's breaker, with the counts of its window."""
+
+    id: int
+    at: datetime
+    worker: str
+    path: str
+    version: str
+    from_state: Literal["closed", "half_open", "open"]
+    to_state: Literal["closed", "half_open", "open"]
+    epoch: int
+    cause: str
+    total: int
+    errors: int
+    slow: int
+
+
+class TransitionPage(BaseModel):
+    """What breakers did, newest first."""
+
+    data: list[TransitionOut]
+    next_cursor: str | None
+
+
 class HereOut(BaseModel):
     """What the worker that answers has in force."""
 
@@ -506,6 +530,11 @@ def revision_document(revision: RuleSetRevision) -> dict[str, Any]:
 def event_document(event: AuditEvent) -> dict[str, Any]:
     """Return an event of the trail."""
     return {name: getattr(event, name) for name in AuditEventOut.model_fields}
+
+
+def transition_document(transition: BreakerTransition) -> dict[str, Any]:
+    """Return a change of state."""
+    return {name: getattr(transition, name) for name in TransitionOut.model_fields}
 
 
 def page_of(data: Sequence[Mapping[str, Any]], next_cursor: int | None) -> dict[str, Any]:

@@ -36,6 +36,11 @@ urlpatterns: list[URLPattern] = [
     path("unkill", _view(RulesViewSet, post="unkill"), name="rollout-unkill"),
     path("breakers", _view(BreakerViewSet, get="list"), name="rollout-breakers"),
     path(
+        "breakers/transitions",
+        _view(BreakerViewSet, get="transitions"),
+        name="rollout-transitions",
+    ),
+    path(
         "breakers/<str:path>/<str:version>/mode",
         _view(BreakerViewSet, put="set_mode"),
         name="rollout-breaker-mode",

@@ -14,12 +14,12 @@ from rollout.api import schema
 from rollout.api.permissions import READ, WRITE, MayRollout
 from rollout.api.refusals import answer_refusal
 from rollout.api.serializers import (
-    AuditQuery,
     BreakerModeIn,
     DiffQuery,
     DraftIn,
     ExplainQuery,
     KillIn,
+    OfPathQuery,
     PageQuery,
     PreviewIn,
     PromoteIn,
@@ -33,6 +33,7 @@ from rollout.api.serializers import (
     published_document,
     revision_document,
     rules_document,
+    transition_document,
 )
 from rollout.runtime import runtime
 from rollout.storage import Published
@@ -224,13 +225,26 @@ class RulesViewSet(_RolloutViewSet):
 class BreakerViewSet(_RolloutViewSet):
     """The breakers of all versions."""
 
-    scopes = {"list": READ, "set_mode": WRITE}
+    scopes = {"list": READ, "transitions": READ, "set_mode": WRITE}
     permissions = {"set_mode": "rollout.kill"}
 
     @schema.list_breakers
     def list(self, request: Request) -> Response:
         """Return each version's breaker: its policy, its state here and in the whole fleet."""
         return Response({"data": inspection.tell_breakers(runtime.snapshot)})
+
+    @schema.list_transitions
+    def transitions(self, request: Request) -> Response:
+        """
+        Return what the breakers of all workers did in the last 30 days, newest first.
+
+        Each worker writes its own down, about a second after they happened.
+        """
+        query = OfPathQuery.model_validate(request.query_params.dict())
+        rows, next_cursor = usecases.list_transitions(
+            path=query.path, before=query.before, limit=query.limit
+        )
+        return Response(page_of([transition_document(row) for row in rows], next_cursor))
 
     @schema.set_breaker_mode
     def set_mode(self, request: Request, path: str, version: str) -> Response:
@@ -258,7 +272,7 @@ class AuditViewSet(_RolloutViewSet):
     @schema.list_audit
     def list(self, request: Request) -> Response:
         """Return the trail, newest first."""
-        query = AuditQuery.model_validate(request.query_params.dict())
+        query = OfPathQuery.model_validate(request.query_params.dict())
         events, next_cursor = usecases.list_audit_events(
             path=query.path, before=query.before, limit=query.limit
         )

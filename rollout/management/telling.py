@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rollout.changes import Operation
-from rollout.models import RuleSetRevision
+from rollout.models import BreakerTransition, RuleSetRevision
 from rollout.usecases import Preview
 
 Told = Mapping[str, Any]
@@ -80,6 +80,16 @@ def history_lines(revisions: Iterable[RuleSetRevision]) -> Iterator[str]:
     for revision in revisions:
         at = revision.created_at.isoformat(timespec="seconds")
         yield f"{revision.generation}  {at}  {revision.author}: {revision.comment}"
+
+
+def transition_lines(transitions: Iterable[BreakerTransition]) -> Iterator[str]:
+    """Return one line for each change of state."""
+    for one in transitions:
+        at = one.at.isoformat(timespec="milliseconds")
+        yield (
+            f"{at}  {one.path} {one.version}: {one.from_state} -> {one.to_state} ({one.cause};"
+            f" {one.total} calls, {one.errors} errors, {one.slow} slow) by {one.worker}"
+        )
 
 
 def preview_lines(preview: Preview) -> Iterator[str]:

@@ -7,7 +7,9 @@ import time
 from types import SimpleNamespace
 
 from django.conf import settings
+from django.db import OperationalError, connection
 from django.test import TestCase, override_settings
+from django.utils import timezone
 from rest_framework.exceptions import NotFound
 from rest_framework.test import APIClient
 from rest_framework.views import exception_handler
@@ -17,12 +19,15 @@ from rollout.api.permissions import MayRollout
 from rollout.api.refusals import answer_refusal
 from rollout.api.serializers import KillIn
 from rollout.api.views import AuditViewSet, BreakerViewSet, RulesViewSet, StatusViewSet
+from rollout.breaker import ERROR, Transition
 from rollout.codepath import CodePath
 from rollout.document import EMPTY_DOCUMENT, checksum_of, read_document
 from rollout.errors import StaleGeneration
-from rollout.models import AuditEvent, RolloutState, RuleSetRevision
+from rollout.journal import KEPT, Journal
+from rollout.models import AuditEvent, BreakerTransition, RolloutState, RuleSetRevision
 from rollout.rules import sign_override
 from rollout.runtime import runtime
+from rollout.sharing import Sharer
 from tests.api.caller import Caller
 from tests.builders import given_account, given_api_key, given_stock
 from tests.faults.fleet import connect, own_prefix
@@ -477,6 +482,65 @@ class BreakerModeTests(RolloutApiCase):
             self.refused(answer, status, code, generation=1)
 
 
+class TransitionTests(RolloutApiCase):
+    def test_tells_what_breakers_did_newest_first(self):
+        policy = {
+            "rules": [{"Strategy": "consecutive_errors", "Threshold": 2}],
+            "RetryTimeoutMs": 1,
+        }
+        self.publish({**RULE, "share_bp": 10_000}, breakers={KEY: {"canary": policy}})
+        self.activate()
+        breaker = runtime.breakers[KEY, "v2"]
+        for _ in range(2):
+            breaker.admit().complete(ERROR)
+        time.sleep(0.01)
+        breaker.admit().complete(ERROR)  # a probe
+        journal = Journal(worker="w1")
+        Sharer(runtime, worker="w1", on_transition=journal.keep).tick()
+        assert journal.write()
+        assert journal.write()  # Nothing waits any more.
+
+        first = self.told(self.get(f"/breakers/transitions?path={KEY}&limit=2"))
+        rest = self.told(self.get(f"/breakers/transitions?cursor={first['next_cursor']}"))
+        other = self.told(self.get("/breakers/transitions?path=orders.place"))
+
+        told = [
+            (one["version"], one["from_state"], one["to_state"], one["cause"], one["worker"])
+            for one in first["data"] + rest["data"]
+        ]
+        assert told == [
+            ("v2", "half_open", "open", "probe failed", "w1"),
+            ("v2", "open", "half_open", "probe", "w1"),
+            ("v2", "closed", "open", "consecutive_errors", "w1"),
+        ]
+        assert (rest["data"][0]["errors"], rest["next_cursor"], other["data"]) == (2, None, [])
+
+    def test_waits_while_the_database_is_away(self):
+        journal = Journal(worker="w1")
+        journal.keep(Transition(KEY, "v2", 0, 2, 1, "ErrorRatio", 20, 20, 0))
+
+        def away(*_):
+            raise OperationalError("gone")
+
+        with connection.execute_wrapper(away), self.assertLogs("rollout", "WARNING"):
+            assert not journal.write()
+        assert not BreakerTransition.objects.exists()
+
+        assert journal.write()
+        assert BreakerTransition.objects.count() == 1
+
+    def test_forgets_what_is_older_than_a_month(self):
+        journal = Journal(worker="w1")
+        journal.keep(Transition(KEY, "v2", 0, 2, 1, "old", 1, 1, 0))
+        journal.keep(Transition(KEY, "v2", 2, 1, 2, "new", 0, 0, 0))
+        journal.write()
+        BreakerTransition.objects.filter(cause="old").update(at=timezone.now() - KEPT)
+
+        journal.sweep()
+
+        assert [one.cause for one in BreakerTransition.objects.all()] == ["new"]
+
+
 class AuditTests(RolloutApiCase):
     def test_pages_through_the_trail_of_one_path(self):
         self.publish(RULE)
@@ -732,6 +796,7 @@ class ScopesTests(RolloutApiCase):
         "/rules/diff?from_generation=0&to_generation=0",
         "/rules/history",
         "/breakers",
+        "/breakers/transitions",
         "/audit",
         "/audit/verify",
     )

@@ -23,7 +23,8 @@ QUERIES = {
     "explain_call": rollout.ExplainQuery,
     "list_generations": rollout.PageQuery,
     "compare_generations": rollout.DiffQuery,
-    "list_audit_events": rollout.AuditQuery,
+    "list_audit_events": rollout.OfPathQuery,
+    "list_transitions": rollout.OfPathQuery,
     "publish_rules": rollout.WaitQuery,
     "roll_back_rules": rollout.WaitQuery,
     "promote_canary": rollout.WaitQuery,
@@ -102,7 +103,7 @@ class SchemaTests(SimpleTestCase):
                         assert told["security"] == [{"apiKey": [view.cls.scopes[action]]}]
                         assert f"`{view.cls.scopes[action]}`" in told["description"]
 
-        assert len(self.of_api) == 32
+        assert len(self.of_api) == 33
         assert {scope for _, _, scope in served} == {
             scope
             for operation in self.of_api.values()

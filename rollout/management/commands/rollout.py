@@ -31,6 +31,8 @@ WAIT_MS_MAX = 600_000
 
 Options = dict[str, Any]
 
+_OF_TRANSITION = ("at", "worker", "path", "version", "from_state", "to_state", "cause")
+
 
 class Command(BaseCommand):
     """One command, one subcommand a verb."""
@@ -84,6 +86,11 @@ class Command(BaseCommand):
 
     def breakers(self, options: Options) -> None:
         """Print breakers, or put one into a mode."""
+        if options["transitions"] is not None:
+            rows, _ = usecases.list_transitions(path=options["path"], limit=options["transitions"])
+            told = [{name: getattr(row, name) for name in _OF_TRANSITION} for row in rows]
+            self._print(told, telling.transition_lines(rows), options)
+            return
         if options["mode"] is None:
             breakers = inspection.tell_breakers(inspection.snapshot_of())
             shown = [one for one in breakers if options["path"] in (None, one["path"])]
@@ -360,6 +367,12 @@ def _comment(text: str) -> str:
     return text
 
 
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 1000:
+        raise ArgumentTypeError(f"{text!r}: write a number from 1 to 1000")
+    return int(text)
+
+
 def _milliseconds(text: str) -> int:
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= WAIT_MS_MAX:
         raise ArgumentTypeError(f"{text!r}: write milliseconds from 1 to {WAIT_MS_MAX}")
@@ -430,6 +443,9 @@ def _declare_explain(parser: ArgumentParser) -> None:
 def _declare_breakers(parser: ArgumentParser) -> None:
     parser.add_argument("path", nargs="?", help="as orders.place")
     parser.add_argument("version", nargs="?", help="a version or a role")
+    parser.add_argument(
+        "--transitions", type=_count, metavar="N", help="what they did: the newest N"
+    )
     parser.add_argument("--mode", choices=MODES, help="put the breaker into a mode")
     parser.add_argument("--reason", type=_comment, default="")
     _json(parser)
@@ -437,7 +453,7 @@ def _declare_breakers(parser: ArgumentParser) -> None:
 
 
 def _declare_history(parser: ArgumentParser) -> None:
-    parser.add_argument("--limit", type=int, default=20, choices=range(1, 1001), metavar="N")
+    parser.add_argument("--limit", type=_count, default=20, metavar="N")
     _json(parser)
 
 
