@@ -7,7 +7,7 @@ import time
 from types import SimpleNamespace
 
 from django.conf import settings
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 from django.test import TestCase, override_settings
 from django.utils import timezone
 from rest_framework.exceptions import NotFound
@@ -519,10 +519,16 @@ class TransitionTests(RolloutApiCase):
         journal = Journal(worker="w1")
         journal.keep(Transition(KEY, "v2", 0, 2, 1, "ErrorRatio", 20, 20, 0))
 
-        def away(*_):
-            raise OperationalError("gone")
+        def away(execute, sql, params, many, context):
+            if sql.startswith("INSERT"):
+                raise OperationalError("gone")
+            return execute(sql, params, many, context)
 
-        with connection.execute_wrapper(away), self.assertLogs("rollout", "WARNING"):
+        with (
+            transaction.atomic(),
+            connection.execute_wrapper(away),
+            self.assertLogs("rollout", "WARNING"),
+        ):
             assert not journal.write()
         assert not BreakerTransition.objects.exists()
 
