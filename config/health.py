@@ -48,7 +48,7 @@ class Readiness:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._looking: threading.Thread | None = None
-        self._checks: dict[str, Check] = {}
+        self._checks: dict[str, Check] = {"database": {"ok": False, "reason": "not asked yet"}}
         self._looked_at = float("-inf")
         self._durable_at = float("-inf")
         self._durability: Check = {}

@@ -17,6 +17,7 @@ from events.usecases import OutcomeUnknown, TemporarilyUnavailable
 
 Work = TypeVar("Work")
 Outcome = TypeVar("Outcome")
+Told = TypeVar("Told")
 
 # A follower waits this long for a leader whose every statement has a shorter limit of its own.
 WAIT_S_MAX = 10.0
@@ -122,7 +123,7 @@ class Intake(Generic[Work, Outcome]):
         outcomes: Sequence[Outcome | Exception] = ()
         works = [work for ticket in batch for work in ticket.works]
         try:
-            outcomes = self._run(works)
+            outcomes = _one_for_each(works, self._run(works))
         except Exception as failure:  # noqa: BLE001  # Answered: to each of the batch.
             outcomes = [failure] * len(works)
         finally:
@@ -165,6 +166,13 @@ class Intake(Generic[Work, Outcome]):
             heir = self._queue.popleft() if self._queue else None
         if heir is not None:
             heir.signal.release()
+
+
+def _one_for_each(works: Sequence[Work], outcomes: Sequence[Told]) -> Sequence[Told]:
+    # Handed out all the same, they would be another caller's.
+    if len(outcomes) != len(works):
+        raise RuntimeError(f"{len(works)} works, {len(outcomes)} outcomes")
+    return outcomes
 
 
 def _give_connection_back() -> None:

@@ -91,6 +91,17 @@ class IntakeTests(SimpleTestCase):
         self.assertEqual(list(queue.submit(["b"])), ["b"])
         self.assertEqual(batches, [["a"], ["b"]])
 
+    def test_nobody_gets_an_outcome_when_there_is_not_one_for_each(self):
+        gate = Gate()
+        queue = queue_before(lambda works: gate(works)[:1])
+        leader, followers = self.callers_behind_a_leader(gate, queue, ["a"], ["b"])
+        gate.opened.set()
+
+        self.assertEqual(list(leader.outcome()), ["did first"])
+        for follower in followers:
+            (told,) = follower.outcome()
+            self.assertIsInstance(told, RuntimeError)
+
     def test_those_who_wait_share_the_next_run_in_their_order(self):
         gate = Gate()
         leader, followers = self.callers_behind_a_leader(
