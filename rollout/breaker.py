@@ -16,6 +16,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from rollout.policies import CONSECUTIVE_ERRORS, BreakerPolicy
 from rollout.window import NS_OF_MS, Window
@@ -121,6 +122,29 @@ class Token:
         return self.breaker.hand_back(self)
 
 
+class Observer(Protocol):
+    """Whoever counts calls for people; it must not wait, and moves no state."""
+
+    def count_end(self, outcome: str, rt_ns: int) -> None:
+        """Take note of a call that ended."""
+
+    def count_probe(self, result: str) -> None:
+        """Take note of a probe: good, bad, lost or ignored."""
+
+
+class Nobody:
+    """Counts nothing."""
+
+    def count_end(self, outcome: str, rt_ns: int) -> None:
+        """Let it pass."""
+
+    def count_probe(self, result: str) -> None:
+        """Let it pass."""
+
+
+NOBODY = Nobody()
+
+
 class Breaker:
     """The state machine of one (path, version); it lives as long as the process."""
 
@@ -133,6 +157,7 @@ class Breaker:
         clock_ns: Callable[[], int] = time.monotonic_ns,
         dice: Callable[[], float] = random.random,
         notify: Callable[[Transition], object] | None = None,
+        observer: Observer = NOBODY,
     ) -> None:
         self.path = path
         self.version = version
@@ -146,6 +171,7 @@ class Breaker:
         self._clock_ns = clock_ns
         self._dice = dice
         self._notify = notify
+        self._observer = observer
         self._lock = threading.Lock()
         self._window = Window(policy.stat_interval_ms, policy.stat_sliding_window_bucket_count)
         self._consecutive = 0
@@ -193,10 +219,11 @@ class Breaker:
             if self._is_auto:
                 self._look_at_the_time(now_ns)
             self._in_flight.pop(token, None)
-            if token.epoch != self.epoch:
-                return  # Admitted under another state: it may be measured, but it moves nothing.
             if rt_ns is None:
                 rt_ns = now_ns - token.started_ns
+            self._observer.count_end(outcome, rt_ns)
+            if token.epoch != self.epoch:
+                return  # Admitted under another state: it is measured, but it moves nothing.
             if token.is_probe:
                 self._complete_probe(token, outcome, rt_ns, now_ns)
             elif outcome != IGNORED:
@@ -384,6 +411,7 @@ class Breaker:
     def _look_at_the_time(self, now_ns: int) -> None:
         if self._probes and next(iter(self._probes)).allowed_ns <= now_ns:
             self._unsent_probes[1] += 1
+            self._observer.count_probe("lost")
             self._reopen("probe lost", now_ns)
         overdue = 0
         while self._in_flight:
@@ -433,12 +461,15 @@ class Breaker:
         if outcome == IGNORED:
             # Nothing was learned: somebody else may probe.
             self._granted_probes += self.is_governed
+            self._observer.count_probe("ignored")
             return
         if outcome == ERROR or (self._counts_slow and rt_ns > self._slow_ns):
             self._unsent_probes[1] += 1
+            self._observer.count_probe("bad")
             self._reopen("probe failed", now_ns)
             return
         self._unsent_probes[0] += 1
+        self._observer.count_probe("good")
         self._succeeded += 1
         if not self.is_governed and self._succeeded >= self.policy.probe_num:
             self._close("probes", now_ns)

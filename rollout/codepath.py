@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponseBase
 
+from rollout import metrics
 from rollout.breaker import ERROR, IGNORED, OK, REJECT, Token
 from rollout.context import NOTHING, BaseContext, CallContext, current
 from rollout.errors import CodePathMistake, PathUnavailable
@@ -198,6 +199,7 @@ class CodePath:
         for version in chain:
             token = snapshot.breakers[self.key, version].admit()
             if token is None:
+                metrics.count_rejection(self.key, version, has_next=version != chain[-1])
                 continue
             try:
                 return self._run(context, _served(decision, version, token), args, kwargs)
@@ -205,6 +207,7 @@ class CodePath:
                 last_failure = next_one.failure
         if last_failure is not None:
             raise last_failure
+        metrics.decisions_by(self.key, decision.version, Reason.BREAKER_503).inc()
         raise self._unavailable(snapshot, chain)
 
     def _run(
@@ -216,6 +219,7 @@ class CodePath:
     ) -> Any:
         token: Token = served.breaker_token
         context.served[self.key] = served
+        metrics.decisions_by(self.key, served.version, served.reason).inc()
         serving_before = _serving.set({**_serving.get(), self.key: served})
         try:
             answer = self.versions[served.version](*args, **kwargs)
@@ -249,7 +253,10 @@ class CodePath:
         key = (self.key, *said) if said else self.key
         decision = context.decisions.get(key)
         if decision is None:
+            denied_before = len(context.denied)
             decision = context.decisions[key] = snapshot.decide(self.key, context)  # type: ignore[arg-type]
+            for source in context.denied[denied_before:]:
+                metrics.count_denial(self.key, source)
         return decision
 
     def _decide_about(

@@ -18,7 +18,7 @@ from typing import Any
 import redis
 from django.db import connection as database
 
-from rollout import announcing, storage
+from rollout import announcing, metrics, storage
 from rollout.document import canonical, checksum_of, read_document
 from rollout.errors import InvalidRuleSet, UnknownSchema
 from rollout.runtime import Runtime
@@ -168,6 +168,7 @@ class Watcher:
         stale: bool = False,
     ) -> bool:
         if checksum_of(payload) != checksum:
+            metrics.count_reload(source, is_loaded=False)
             log.error("generation %s from %s: wrong checksum, ignored", generation, source)
             return False
         try:
@@ -181,8 +182,10 @@ class Watcher:
         except (UnknownSchema, InvalidRuleSet) as refusal:
             # Newer code published what this one cannot read: the old rules stay in force.
             self._refused = generation
+            metrics.count_reload(source, is_loaded=False)
             log.error("generation %s cannot be used here: %s", generation, refusal)
             return False
+        metrics.count_reload(source, is_loaded=True)
         log.info("generation %s in force, from %s", generation, source)
         if not stale:
             self._keep(generation, canonical(payload))
@@ -201,13 +204,14 @@ class Watcher:
             self._say("file", str(failure))
 
     def _acknowledge(self, published_at_s: float | None) -> None:
-        connection = self._connect()
-        if connection is None:
-            return
         # Found in the database: how long ago it was published is not known, and told as -1.
         lag_ms = -1.0
         if published_at_s is not None:
             lag_ms = max(0.0, time.time() - published_at_s) * 1000
+            metrics.RELOAD_LAG.observe(lag_ms / 1000)
+        connection = self._connect()
+        if connection is None:
+            return
         try:
             announcing.acknowledge(
                 connection, self.runtime.snapshot.generation, self.worker, lag_ms

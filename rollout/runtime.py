@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from rollout import metrics
 from rollout.breaker import Breaker, Transition
 from rollout.document import RuleSet
 from rollout.errors import CodePathMistake
@@ -105,12 +106,29 @@ class Runtime:
                 for version, policy in path.policies.items():
                     breaker = self.breakers.get((key, version))
                     if breaker is None:
-                        breaker = Breaker(key, version, policy, notify=self.transitions.append)
+                        breaker = Breaker(
+                            key,
+                            version,
+                            policy,
+                            notify=self._take_note,
+                            observer=metrics.calls_of(key, version),
+                        )
                         self.breakers[key, version] = breaker
                     breaker.apply(policy)
                     breakers[key, version] = breaker
             self._snapshot = snapshot = replace(bare, breakers=breakers)
             return snapshot
+
+    def _take_note(self, told: Transition) -> None:
+        metrics.count_transition(told)
+        self.transitions.append(told)
+
+    def measure(self, *, is_degraded: bool) -> None:
+        """Show what is in force; whoever looks after the breakers does it at every tick."""
+        metrics.GENERATION.set(self.snapshot.generation)
+        metrics.SHARED_STATE_DEGRADED.set(is_degraded)
+        for breaker in list(self.breakers.values()):
+            metrics.show_breaker(breaker.view())
 
     def reset(self) -> None:
         """Forget rules and breakers, not the code: for tests and for a process that forked."""

@@ -273,9 +273,10 @@ class Sharer:
         return min(grown, RETRY_S_MAX) * (0.9 + 0.2 * random.random())
 
     def tick(self) -> None:
-        """Let breakers notice what hangs, and log what they did."""
+        """Let breakers notice what hangs, show how they stand, and log what they did."""
         for breaker in list(self.runtime.breakers.values()):
             breaker.tick()
+        self.runtime.measure(is_degraded=self.is_degraded)
         transitions = self.runtime.transitions
         while transitions:
             told = transitions.popleft()

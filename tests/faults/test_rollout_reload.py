@@ -5,6 +5,7 @@ import time
 import pytest
 from django.db import connection
 from django.db.utils import OperationalError
+from prometheus_client import REGISTRY
 
 from rollout import announcing, reload, storage, usecases
 from rollout.codepath import CodePath
@@ -94,6 +95,10 @@ class ReloadCase(CommittedTestCase):
         return patch
 
 
+def told(name, **labels):
+    return REGISTRY.get_sample_value(name, labels) or 0
+
+
 def share_of(watcher):
     rules = watcher.runtime.snapshot.paths[KEY].rules
     return rules[0].share_bp if rules else None
@@ -117,6 +122,17 @@ class FollowTests(ReloadCase):
         told = announcing.convergence(20)
         assert set(told.lag_ms) == {"w0", "w1", "w2"}
         assert all(lag < 2000 for lag in told.lag_ms.values())
+
+    def test_counts_what_it_loaded_and_how_late(self):
+        watcher = self.watcher()
+        watcher.boot()
+        loaded = told("rollout_reload_total", source="redis", result="loaded")
+        lags = told("rollout_reload_lag_seconds_count")
+
+        watcher.follow(self.publish(7).generation, time.time())
+
+        assert told("rollout_reload_total", source="redis", result="loaded") == loaded + 1
+        assert told("rollout_reload_lag_seconds_count") == lags + 1
 
     def test_finds_it_by_polling_when_nobody_told(self):
         watcher = self.watcher()
