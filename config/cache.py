@@ -15,7 +15,9 @@ logger = logging.getLogger(__name__)
 Found = TypeVar("Found")
 
 # After an error nobody asks for this long; then one caller tries, and the others still do not.
+# Twice as long after each try in vain: who tries waits for a timeout, and has a customer waiting.
 AWAY_S = 1.0
+AWAY_S_MAX = 8.0
 # What a value that we did not write may raise while it is read.
 GARBAGE = (ValueError, TypeError, KeyError, RecursionError)
 
@@ -24,26 +26,30 @@ class Guard:
     """
     Decides for one process whether Redis is asked.
 
-    While it is away one caller a second tries, and all others go on at once. Nothing here waits,
-    so it needs no lock: two callers that try at the same time do no harm.
+    While it is away one caller tries now and then, and all others go on at once. Nothing here
+    waits, so it needs no lock: two callers that try at the same time do no harm.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._is_away = False
         self._asks_again_at = 0.0
+        self._away_s = AWAY_S
 
     def ask(self, call: Callable[[], Found], otherwise: Found) -> Found:
         """Return what call returns; otherwise when Redis is away or holds what we cannot read."""
-        if self._is_away:
+        is_try = self._is_away
+        if is_try:
             now = self._clock()
             if now < self._asks_again_at:
                 return otherwise
-            self._asks_again_at = now + AWAY_S
+            self._asks_again_at = now + self._away_s
         try:
             found = call()
         except (RedisError, ConnectionInterrupted, OSError) as failure:
-            self._asks_again_at = self._clock() + AWAY_S
+            # Many may be under way when it goes away: they fail together and count once.
+            self._away_s = min(2 * self._away_s, AWAY_S_MAX) if is_try else AWAY_S
+            self._asks_again_at = self._clock() + self._away_s
             if not self._is_away:
                 self._is_away = True
                 logger.warning("Redis is away, going on without a cache: %s", failure)
@@ -64,8 +70,8 @@ class GuardedRedisCache(RedisCache):  # type: ignore[misc]
     """
     django-redis behind a guard: while Redis is away every answer is a miss, at once.
 
-    A hanging Redis costs one caller a second its timeout, whatever the load. Only the verbs
-    below are guarded; the rest raises as django-redis does.
+    A hanging Redis costs one caller every few seconds its timeout, whatever the load. Only the
+    verbs below are guarded; the rest raises as django-redis does.
     """
 
     def __init__(self, server: str, params: dict[str, Any]) -> None:
