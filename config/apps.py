@@ -7,7 +7,7 @@ from config.checks import check_variables
 
 
 class ProjectConfig(AppConfig):
-    """config holds no models."""
+    """config holds no models; its migrations join what apps do not know of each other."""
 
     name = "config"
 

@@ -17,6 +17,7 @@ class RuleSetRevision(models.Model):
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
+        verbose_name, verbose_name_plural = "rule set", "rule sets"
         default_permissions = ("view",)
         permissions = [
             ("override", "May ask for a version by x-deploy-version"),
@@ -40,6 +41,7 @@ class RolloutState(models.Model):
     generation = models.BigIntegerField(default=0)
 
     class Meta:
+        verbose_name = verbose_name_plural = "overview"
         default_permissions = ()
         constraints = [
             models.CheckConstraint(condition=Q(id=1), name="rollout_state_is_one_row"),
@@ -79,6 +81,7 @@ class AuditEvent(models.Model):
     hash = models.CharField(max_length=64, default="", editable=False)
 
     class Meta:
+        verbose_name, verbose_name_plural = "audit event", "audit events"
         default_permissions = ("view",)
 
     def __str__(self) -> str:

@@ -10,6 +10,8 @@ from django.urls import reverse
 
 from accounts.usecases import issue_key
 from rollout.codepath import override
+from rollout.document import EMPTY_DOCUMENT
+from rollout.usecases import Actor, publish
 from tests.admin.people import given_person
 from tests.builders import NOON, given_account, given_stock, place
 
@@ -23,6 +25,7 @@ def given_one_of_each():
     issue_key(user=shop, name="till", scopes=["orders:read"], now=NOON)
     given_stock("CUP", on_hand=10)
     place({"CUP": 2}, account=shop, reference="shop-1")
+    publish(EMPTY_DOCUMENT, expected_generation=0, actor=Actor("ann"), comment="empty")
 
 
 def registered():
@@ -72,6 +75,9 @@ class EveryPageTests(TestCase):
                 "inventory.Sku",
                 "inventory.StockLevel",
                 "orders.Order",
+                "rollout.AuditEvent",
+                "rollout.RolloutState",
+                "rollout.RuleSetRevision",
             },
             set(opened),
         )
