@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev migrate shell manage test lint prove prove-deps lock venv venv-dev
+.PHONY: help run dev migrate shell manage test lint prove prove-deps soak lock venv venv-dev
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -56,6 +56,9 @@ lint: venv-dev ## format, rules, types, import contracts, Django's checks, missi
 
 prove: venv-dev ## what is heavy or needs system packages; ALLOW_MISSING=1 goes on without those
 	SLUICE_ENV=trial $(BESIDE_SERVERS) $(BIN)/python -m pytest -m prove
+
+soak: venv-dev ## what needs a quiet machine and time: fleets and faults of rollout under load
+	SLUICE_ENV=trial $(BESIDE_SERVERS) $(BIN)/python -m pytest -m soak
 
 prove-deps: ## install what `make prove` needs (Debian; as root or with sudo)
 	@dpkg -s $(PROVE_PACKAGES) >/dev/null 2>&1 || { \
