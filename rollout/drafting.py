@@ -28,7 +28,13 @@ _ABSENT: Any = ...  # Of an object of our own, deepcopy would make another one.
 
 
 class UnreadableDraft(Exception):
-    """A text that is no JSON; says where."""
+    """A text that is no JSON. line and column: where that shows, None when it shows nowhere."""
+
+    def __init__(self, why: str, *, line: int | None = None, column: int | None = None) -> None:
+        super().__init__(why if line is None else f"line {line}, column {column}: {why}")
+        self.why = why
+        self.line = line
+        self.column = column
 
 
 # --- As text ----------------------------------------------------------------------------------
@@ -46,8 +52,8 @@ def parse(text: str) -> Any:
         # Half of a surrogate pair can be escaped in JSON, and be written nowhere.
         json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as failure:
-        place = f"line {failure.lineno}, column {failure.colno}"
-        raise UnreadableDraft(f"{place}: {failure.msg}") from failure
+        where = {"line": failure.lineno, "column": failure.colno}
+        raise UnreadableDraft(failure.msg, **where) from failure
     except (ValueError, RecursionError) as failure:
         raise UnreadableDraft(str(failure)) from failure
     return value
@@ -88,12 +94,12 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} stands twice in one object")
+        raise ValueError(f"a member is named twice: {twice!a}")
     return members
 
 
 def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _in_order(value: Any) -> Any:

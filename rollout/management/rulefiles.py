@@ -1,6 +1,5 @@
 """Rule sets as files: read strictly, written whole, followed as they change."""
 
-import json
 import os
 import sys
 import time
@@ -8,10 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from rollout.document import EMPTY_DOCUMENT
-
-# The order in which people read; jsonb keeps none.
-_FIRST = {name: place for place, name in enumerate((*EMPTY_DOCUMENT, "id", "path", "kind", "name"))}
+from rollout import drafting
 
 
 class UnreadableFile(Exception):
@@ -33,29 +29,19 @@ def read_rules(path: Path) -> Any:
 
 
 def parse_rules(content: bytes, *, name: str) -> Any:
-    """
-    Return a JSON value; raises UnreadableFile.
-
-    Refuses a member named twice and what only Python takes for a number: either would be read as
-    something else elsewhere.
-    """
+    """Return a JSON value, read as drafts are; raises UnreadableFile that says where."""
     try:
-        value = json.loads(
-            content.decode(), object_pairs_hook=_members, parse_constant=_refuse_constant
-        )
-        # Half of a surrogate pair can be escaped in JSON, and be written nowhere.
-        json.dumps(value, ensure_ascii=False).encode()
-    except json.JSONDecodeError as failure:
-        place = f"{name}:{failure.lineno}:{failure.colno}"
-        raise UnreadableFile(f"{place}: {failure.msg}") from failure
-    except (ValueError, RecursionError) as failure:
+        return drafting.parse(content.decode())
+    except UnicodeDecodeError as failure:
         raise UnreadableFile(f"{name}: {failure}") from failure
-    return value
+    except drafting.UnreadableDraft as failure:
+        place = name if failure.line is None else f"{name}:{failure.line}:{failure.column}"
+        raise UnreadableFile(f"{place}: {failure.why}") from failure
 
 
 def written(document: Mapping[str, Any]) -> str:
     """Return a rule set as people and diffs read it; the same rules give the same text."""
-    return json.dumps(_in_order(document), indent=2, ensure_ascii=False) + "\n"
+    return drafting.written(document) + "\n"
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -94,25 +80,3 @@ def _content_of(path: Path) -> bytes | None:
         return path.read_bytes()
     except OSError:
         return None  # Between the removal and the arrival of its successor.
-
-
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"a member is named twice: {twice!a}")
-    return members
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _in_order(told: Any) -> Any:
-    if isinstance(told, Mapping):
-        names = sorted(told, key=lambda name: (_FIRST.get(name, len(_FIRST)), name))
-        return {name: _in_order(told[name]) for name in names}
-    if isinstance(told, list | tuple):
-        return [_in_order(value) for value in told]
-    return told

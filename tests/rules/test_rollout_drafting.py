@@ -29,8 +29,8 @@ class TextTests:
         ("text", "told"),
         [
             ('{"rules": [}', "line 1, column 12"),
-            ('{"rules": [], "rules": []}', "'rules' stands twice"),
-            ('{"share_bp": NaN}', "NaN is no number of JSON"),
+            ('{"rules": [], "rules": []}', "a member is named twice: 'rules'"),
+            ('{"share_bp": NaN}', "NaN is not JSON"),
             ('{"note": "\\ud800"}', "surrogates not allowed"),
         ],
     )
