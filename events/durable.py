@@ -44,10 +44,10 @@ def commit(work: Callable[[], Result]) -> Result:
     Work is run again, at most twice and after a short random wait, when the server asks for it
     (deadlock, serialization failure) or the connection is lost; so all it does must be in the
     database, and it must claim keys that find what a lost COMMIT has done after all.
-    Raises TemporarilyUnavailable when the database cannot be used (nothing was done), LockNotHad
-    among them when a lock was not had in time,
-    OutcomeUnknown when COMMIT was sent and its answer never came, and RuntimeError inside
-    another transaction. Whatever else work raises passes untouched, after the rollback.
+    Raises TemporarilyUnavailable when the database cannot be used and nothing was done (LockNotHad
+    when a lock was not had in time), OutcomeUnknown when COMMIT was sent and its answer never
+    came, and RuntimeError inside another transaction. Whatever else work raises passes untouched,
+    after the rollback.
     """
     is_unknown = False
     state = None
