@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -64,3 +65,10 @@ def browsing(url: str) -> Iterator[Page]:
             assert not complaints.told, complaints.told
         finally:
             browser.close()
+
+
+def picture(page: Page, name: str) -> None:
+    """Keep what the page looks like, where PICTURES says: docs/images is made of these."""
+    if folder := os.environ.get("PICTURES"):
+        path = Path(folder) / f"{name}.png"
+        page.screenshot(path=path, full_page=True, animations="disabled")

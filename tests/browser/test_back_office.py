@@ -1,44 +1,14 @@
 """A working day in the back office, in a real browser, on what `make run` starts."""
 
 import json
-import os
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from config.embedded import open_place
-from tests.browser.chromium import browsing
-from tests.commands.processes import free_port
-from tests.commands.test_run import Run
+from tests.browser.chromium import picture
 
 pytestmark = pytest.mark.prove
-
-
-@pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    home = tmp_path_factory.mktemp("back-office") / "home"
-    run = Run(home, free_port())
-    try:
-        yield run.facts()
-    finally:
-        run.stop()
-        open_place(home).delete()
-
-
-@pytest.fixture
-def page(facts: dict[str, Any]) -> Iterator[Page]:
-    with browsing(facts["url"]) as opened:
-        yield opened
-
-
-def picture(page: Page, name: str) -> None:
-    """Keep what the page looks like, where PICTURES says: docs/images is made of these."""
-    if folder := os.environ.get("PICTURES"):
-        path = Path(folder) / f"{name}.png"
-        page.screenshot(path=path, full_page=True, animations="disabled")
 
 
 def on_hand(page: Page) -> str:

@@ -1,46 +1,16 @@
 """A release by hand in a real browser: draft, preview, publish, acknowledged, back again."""
 
-import os
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from config.homes import open_place
-from tests.browser.chromium import browsing
-from tests.commands.processes import free_port
-from tests.commands.test_run import Run
+from tests.browser.chromium import picture
 
 pytestmark = pytest.mark.prove
 
 PATH = "orders.place"
-
-
-@pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    home = tmp_path_factory.mktemp("rollout") / "home"
-    run = Run(home, free_port())
-    try:
-        yield run.facts()
-    finally:
-        run.stop()
-        open_place(home).delete()
-
-
-@pytest.fixture
-def page(facts: dict[str, Any]) -> Iterator[Page]:
-    with browsing(facts["url"]) as opened:
-        yield opened
-
-
-def picture(page: Page, name: str) -> None:
-    """Keep what the page looks like, where PICTURES says: docs/images is made of these."""
-    if folder := os.environ.get("PICTURES"):
-        path = Path(folder) / f"{name}.png"
-        page.screenshot(path=path, full_page=True, animations="disabled")
 
 
 class RolloutJourneyTests:
