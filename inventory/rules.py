@@ -18,7 +18,7 @@ MAIN_LOCATION = "main"
 PRICE_MINOR_MAX = 1_000_000_000
 UNITS_MAX = 1_000_000_000_000
 
-MovementKind = Literal["receive", "allocate", "release", "adjust"]
+MovementKind = Literal["receive", "allocate", "release", "adjust", "ship", "return", "quarantine"]
 # ISO 4217: how many decimals the minor unit of a currency is, where it is not 2.
 DECIMALS = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",

@@ -1,8 +1,9 @@
 """
 Every query on stock, every lock and every movement.
 
-Lock order of the whole program: keys, then orders, then levels by ascending id. lock_stock and
-lock_allocations are what locks levels, move_levels the one function that writes them.
+Lock order of the whole program: keys, then orders, then levels by ascending id. lock_stock,
+lock_promises and lock_places are what locks levels, move_levels the one function that writes
+them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,8 +15,9 @@ from django.db import models
 from django.db.models import QuerySet
 
 from events.usecases import document, hot_cursor
-from inventory.models import Allocation, Location, Movement, StockLevel
+from inventory.models import Location, Movement, StockLevel
 from inventory.models import Sku as SkuRow
+from inventory.promises import Drawn, Promise
 from inventory.rules import Availability, Level, LocationNotFound, Sku, SkuNotFound
 from inventory.rules import Movement as NewMovement
 
@@ -73,16 +75,44 @@ SELECT l, v, k, dp, du, dh, da, di, ds, p, u, h, a, i, s, why, ref, o, who, src,
 ADD_ALLOCATIONS = """
 INSERT INTO inventory_allocation (order_id, level_id, units, released_units, shipped_units)
 SELECT o, l, n, 0, 0 FROM jsonb_to_recordset(%s::jsonb) AS r(o uuid, l bigint, n bigint)
+    ON CONFLICT (order_id, level_id)
+    DO UPDATE SET units = inventory_allocation.units + excluded.units
 """
 
-LOCK_ALLOCATIONS = """
-SELECT a.id, a.units - a.released_units - a.shipped_units,
+# Several orders at once: their levels must be locked in one go, or two sweepers would wait for
+# each other crosswise.
+LOCK_PROMISES = """
+SELECT a.id, a.order_id, o.code, a.units - a.released_units - a.shipped_units,
        l.id, s.code, l.on_hand, l.unavailable, l.safety, l.held, l.allocated, l.incoming,
        l.backorder_limit, l.shortfall, l.version
   FROM inventory_allocation a
   JOIN inventory_stocklevel l ON l.id = a.level_id
   JOIN inventory_sku s ON s.id = l.sku_id
- WHERE a.order_id = %s AND a.units > a.released_units + a.shipped_units
+  JOIN inventory_location o ON o.id = l.location_id
+ WHERE a.order_id = ANY(string_to_array(%s, ',')::uuid[])
+   AND a.units > a.released_units + a.shipped_units
+ ORDER BY l.id, a.id
+   FOR NO KEY UPDATE OF l
+"""
+
+DRAW_PROMISES = """
+UPDATE inventory_allocation a
+   SET released_units = a.released_units + r.released, shipped_units = a.shipped_units + r.shipped
+  FROM (SELECT id, sum(released) AS released, sum(shipped) AS shipped
+          FROM jsonb_to_recordset(%s::jsonb) AS d(id bigint, released bigint, shipped bigint)
+         GROUP BY id) AS r
+ WHERE a.id = r.id
+"""
+
+LOCK_PLACES = """
+SELECT o.code,
+       l.id, s.code, l.on_hand, l.unavailable, l.safety, l.held, l.allocated, l.incoming,
+       l.backorder_limit, l.shortfall, l.version
+  FROM jsonb_to_recordset(%s::jsonb) AS r(sku text, location text)
+  JOIN inventory_sku s ON s.code = r.sku
+  JOIN inventory_location o ON o.code = r.location
+  JOIN inventory_stocklevel l ON l.sku_id = s.id AND l.location_id = o.id
+ WHERE s.is_tracked
  ORDER BY l.id
    FOR NO KEY UPDATE OF l
 """
@@ -95,7 +125,9 @@ HOT_STATEMENTS = (
     WRITE_LEVELS,
     ADD_MOVEMENTS,
     ADD_ALLOCATIONS,
-    LOCK_ALLOCATIONS,
+    LOCK_PROMISES,
+    DRAW_PROMISES,
+    LOCK_PLACES,
 )
 
 
@@ -174,29 +206,51 @@ def _movement_row(movement: NewMovement) -> dict[str, Any]:
 
 
 def add_allocations(allocations: Sequence[tuple[UUID, int, int]]) -> None:
-    """Promise units to orders: (order id, level id, units) each. Joins a pipeline."""
+    """
+    Promise units to orders: (order id, level id, units) each. Joins a pipeline.
+
+    An order that was promised some before, and lost them, has these besides.
+    """
     rows = [{"o": order_id, "l": level_id, "n": units} for order_id, level_id, units in allocations]
     hot_cursor().execute(ADD_ALLOCATIONS, (document(rows),))
 
 
-def lock_allocations(order_id: UUID) -> list[tuple[int, int, Level]]:
+def lock_promises(order_ids: Iterable[UUID]) -> list[Promise]:
     """
-    Lock the levels on which an order has open units, by ascending id.
+    Lock the levels on which orders have open units, by ascending id, and return what is open.
 
-    Returns (allocation id, open units, level) each; open units are neither released nor shipped.
-    The order itself must be locked: that is what keeps its allocations as they are.
+    The orders themselves must be locked: that is what keeps their allocations as they are.
     """
+    asked = ",".join(map(str, order_ids))
     return [
-        (row[0], row[1], Level(*row[2:]))
-        for row in hot_cursor().execute(LOCK_ALLOCATIONS, (order_id,))
+        Promise(row[0], row[1], row[2], row[3], Level(*row[4:]))
+        for row in hot_cursor().execute(LOCK_PROMISES, (asked,))
     ]
 
 
-def release_units(allocation_id: int, units: int) -> None:
-    """Note that units of an allocation went back; more than are open break its constraint."""
-    Allocation.objects.filter(pk=allocation_id).update(
-        released_units=models.F("released_units") + units
-    )
+def draw_promises(drawn: Sequence[Drawn]) -> None:
+    """Note what left which allocation; more than is open breaks its constraint."""
+    rows = [
+        {"id": taken.promise.id, "released": 0, "shipped": taken.units}
+        if taken.fate == "ship"
+        else {"id": taken.promise.id, "released": taken.units, "shipped": 0}
+        for taken in drawn
+    ]
+    hot_cursor().execute(DRAW_PROMISES, (document(rows),))
+
+
+def lock_places(places: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Level]:
+    """Lock levels by SKU and location, by ascending id; one that is not there is not returned."""
+    rows = [{"sku": sku, "location": location} for sku, location in places]
+    return {
+        (row[2], row[0]): Level(*row[1:])
+        for row in hot_cursor().execute(LOCK_PLACES, (document(rows),))
+    }
+
+
+def find_tracked(codes: Iterable[str]) -> set[str]:
+    """Return those of some SKUs that have stock; whether one has never changes."""
+    return {code for code, sku in find_skus(codes).items() if sku.is_tracked}
 
 
 def get_sku(code: str) -> SkuRow:

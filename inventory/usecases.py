@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,9 +11,11 @@ from django.db.models import QuerySet
 
 from events.usecases import Answer, KeyedRequest, NewEvent, answer_once, record_events
 from inventory import codepaths, rules, storage
+from inventory.allocations import draw_units, release_order, release_orders, take_back
 from inventory.models import Movement as MovementRow
 from inventory.models import Sku as SkuRow
 from inventory.models import StockLevel
+from inventory.promises import Draw, Drawn, NotAllocated, NotOnHand, Return
 from inventory.rules import (
     MAIN_LOCATION,
     PRICE_MINOR_MAX,
@@ -46,10 +47,15 @@ __all__ = [
     "SKU_CODE",
     "Availability",
     "Demand",
+    "Draw",
+    "Drawn",
     "Level",
     "LocationNotFound",
+    "NotAllocated",
+    "NotOnHand",
     "NothingAllocated",
     "Provenance",
+    "Return",
     "Shortage",
     "Sku",
     "SkuExists",
@@ -61,6 +67,7 @@ __all__ = [
     "adjust_stock",
     "allocate",
     "create_sku",
+    "draw_units",
     "find_skus",
     "get_sku",
     "get_stock",
@@ -73,7 +80,9 @@ __all__ = [
     "read_availability",
     "receive_stock",
     "release_order",
+    "release_orders",
     "set_stock",
+    "take_back",
     "update_sku",
 ]
 
@@ -390,34 +399,3 @@ def allocate(demands: Sequence[Demand], levels: Mapping[str, Level]) -> list[tup
         storage.move_levels(movements)
         storage.add_allocations(allocations)
     return decisions
-
-
-def release_order(
-    order_id: UUID, *, provenance: Provenance, now: datetime, reason: str = ""
-) -> None:
-    """
-    Give back every unit an order still has allocated.
-
-    Joins the caller's transaction, in which the order must be locked; raises NothingAllocated.
-    """
-    movements = []
-    for allocation_id, units, level in storage.lock_allocations(order_id):
-        storage.release_units(allocation_id, units)
-        change = Change(allocated=-units)
-        after = rules.moved(level, change)
-        after = replace(after, shortfall=rules.shortfall_of(after))
-        movements.append(
-            Movement(
-                "release",
-                change,
-                after,
-                at=now,
-                shortfall_change=after.shortfall - level.shortfall,
-                reason=reason,
-                order_id=order_id,
-                provenance=provenance,
-            )
-        )
-    if not movements:
-        raise NothingAllocated(order_id)
-    storage.move_levels(movements)
