@@ -9,15 +9,17 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import orjson
 import psycopg
 from django.db import Error, OperationalError, connection, transaction
+from opentelemetry.trace import SpanKind
 from psycopg_pool import PoolTimeout, TooManyRequests
 
 from events.errors import LockNotHad, OutcomeUnknown, TemporarilyUnavailable
+from events.tracing import HotCursor, statements_in_flight, tracer
 
 logger = logging.getLogger(__name__)
 
@@ -54,9 +56,14 @@ def commit(work: Callable[[], Result]) -> Result:
     for attempt in range(1, ATTEMPTS + 1):
         is_commit_sent = False
         try:
-            with connection.wrap_database_errors, transaction.atomic(durable=True):
+            with (
+                connection.wrap_database_errors,
+                contextlib.ExitStack() as committing,
+                transaction.atomic(durable=True),
+            ):
                 result = work()
                 is_commit_sent = True
+                committing.enter_context(_commit_span())
             return result
         except Error as failure:
             kill = _kill_behind(failure)
@@ -92,6 +99,15 @@ def commit(work: Callable[[], Result]) -> Result:
     raise LockNotHad if state == LOCK_STATE else TemporarilyUnavailable
 
 
+def _commit_span() -> contextlib.AbstractContextManager[object]:
+    return tracer.start_as_current_span(
+        "SQL COMMIT",
+        kind=SpanKind.CLIENT,
+        attributes={"db.system.name": "postgresql", "db.query.text": "COMMIT"},
+        record_exception=False,
+    )
+
+
 def _kill_behind(failure: Error) -> BaseException | None:
     """Return what killed this greenlet when Django stumbled over it while it tidied up."""
     behind: BaseException | None = failure
@@ -117,20 +133,22 @@ def _is_lost(failure: Error, state: str | None) -> bool:
     return state in LOST_STATES or state.startswith("08")
 
 
-def hot_cursor() -> psycopg.Cursor[tuple[Any, ...]]:
+def hot_cursor() -> HotCursor:
     """
     Return a bare cursor on the current connection, whose statements the server prepares.
 
     Django's own cursors bind on the client, so nothing is ever prepared for them.
     """
     connection.ensure_connection()
-    return psycopg.Cursor(connection.connection)
+    return HotCursor(connection.connection)
 
 
-def pipeline() -> contextlib.AbstractContextManager[psycopg.Pipeline]:
+@contextlib.contextmanager
+def pipeline() -> Iterator[psycopg.Pipeline]:
     """Send statements on without waiting: a round trip only where an answer is read."""
     connection.ensure_connection()
-    return connection.connection.pipeline()  # type: ignore[no-any-return]
+    with statements_in_flight(), connection.connection.pipeline() as sending:
+        yield sending
 
 
 def document(rows: Sequence[dict[str, Any]]) -> str:

@@ -75,6 +75,8 @@ class NewEvent:
     Something that happened to one aggregate.
 
     aggregate_version: rises by every event of an aggregate; gaps are legal, repeats are not.
+    traceparent: the span that caused it (W3C Trace Context), when that is not the one that
+    records it.
     """
 
     type: str
@@ -83,6 +85,7 @@ class NewEvent:
     aggregate_version: int
     data: dict[str, Any]
     at: datetime
+    traceparent: str = ""
 
 
 def read_key(header: str | None) -> str:

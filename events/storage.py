@@ -11,6 +11,7 @@ from uuid_utils import uuid7
 from events.durable import document, hot_cursor
 from events.models import Event
 from events.rules import Answer, KeyedRequest, NewEvent, lock_number
+from events.tracing import current_traceparent
 
 # The lock comes first: who has it is alone with the key, so the INSERT never waits for another
 # transaction. Sorted, so that two batches cannot wait for each other crosswise. The second branch
@@ -57,10 +58,10 @@ DELETE FROM events_idempotencykey k
 ADD_EVENTS = """
 INSERT INTO events_event
        (id, type, aggregate_type, aggregate_id, aggregate_version, data, traceparent, occurred_at)
-SELECT id, type, aggregate_type, aggregate_id, aggregate_version, data, '', at
+SELECT id, type, aggregate_type, aggregate_id, aggregate_version, data, traceparent, at
   FROM jsonb_to_recordset(%s::jsonb)
     AS r(id uuid, type text, aggregate_type text, aggregate_id text, aggregate_version bigint,
-         data jsonb, at timestamptz)
+         data jsonb, traceparent text, at timestamptz)
 """
 
 # Statements that the server prepares; a test prepares each against the migrated schema.
@@ -130,7 +131,8 @@ def drop_keys(requests: Sequence[KeyedRequest]) -> None:
 
 
 def add_events(events: Sequence[NewEvent]) -> None:
-    """Write events, in the order given."""
+    """Write events, in the order given; those that name no cause are of the current span."""
+    here = current_traceparent()
     rows = [
         {
             "id": str(uuid7()),
@@ -139,6 +141,7 @@ def add_events(events: Sequence[NewEvent]) -> None:
             "aggregate_id": event.aggregate_id,
             "aggregate_version": event.aggregate_version,
             "data": event.data,
+            "traceparent": event.traceparent or here,
             "at": event.at,
         }
         for event in events

@@ -27,6 +27,7 @@ from events.rules import (
     keyed_request,
     stored_refusal,
 )
+from events.tracing import current_traceparent, use_case
 
 __all__ = [
     "Answer",
@@ -46,6 +47,7 @@ __all__ = [
     "answer_once",
     "claim_keys",
     "commit",
+    "current_traceparent",
     "document",
     "hot_cursor",
     "is_kept",
@@ -57,6 +59,7 @@ __all__ = [
     "release_keys",
     "repeat_answer",
     "retell",
+    "use_case",
 ]
 
 FIRST_REFUSAL_STATUS = 400

@@ -1,0 +1,139 @@
+"""Spans of use cases and statements, for whoever collects them; nobody there: no-ops."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, Self, TypeVar
+
+import psycopg
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+tracer = trace.get_tracer("events")
+
+# Kinds of refusal that are the server's fault; every other one is normal trade.
+SERVER_KINDS = frozenset({"internal", "unavailable"})
+
+# The statements that were sent into the pipeline of this greenlet and not yet answered.
+_in_flight: ContextVar[list[Span] | None] = ContextVar("statements_in_flight", default=None)
+
+
+def current_traceparent() -> str:
+    """Return the current span as W3C Trace Context writes it, empty without one."""
+    here = trace.get_current_span().get_span_context()
+    if not here.is_valid:
+        return ""
+    return f"00-{here.trace_id:032x}-{here.span_id:016x}-{here.trace_flags:02x}"
+
+
+def use_case(name: str) -> Callable[[Function], Function]:
+    """
+    Return a decorator that makes each call of a use case a span called name, as orders.place_order.
+
+    A refusal is told by its code and is no error of the span unless the server is at fault. No
+    message and no trace of the stack is sent: they can hold what a caller sent.
+    """
+    own_tracer = trace.get_tracer(name.partition(".")[0])
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def traced(*args: Any, **kwargs: Any) -> Any:
+            with own_tracer.start_as_current_span(
+                name, record_exception=False, set_status_on_exception=False
+            ) as span:
+                try:
+                    return function(*args, **kwargs)
+                except Exception as failure:
+                    tell_failure(span, failure)
+                    raise
+
+        return traced  # type: ignore[return-value]
+
+    return decorate
+
+
+def tell_failure(span: Span, failure: BaseException) -> None:
+    """Say in a span why it ended: the code of a refusal, the type of anything else."""
+    if not span.is_recording():
+        return
+    code = getattr(failure, "code", None)
+    span.set_attribute("error.type", code if isinstance(code, str) else type(failure).__name__)
+    if getattr(failure, "kind", "internal") in SERVER_KINDS:
+        span.set_status(StatusCode.ERROR)
+
+
+class HotCursor(psycopg.Cursor[tuple[Any, ...]]):
+    """
+    A cursor whose statements the server prepares; each is a span until its answer is there.
+
+    In a pipeline that is when it, or what was sent after it, is read, at the latest when the
+    pipeline ends.
+    """
+
+    def execute(self, query: Any, params: Any = None, **how: Any) -> Self:
+        """Send a statement."""
+        if not trace.get_current_span().get_span_context().trace_flags.sampled:
+            return super().execute(query, params, **how)
+        span = _statement_span(query)
+        waiting = _in_flight.get()
+        try:
+            return super().execute(query, params, **how)
+        except BaseException as failure:
+            tell_failure(span, failure)
+            raise
+        finally:
+            if waiting is None:
+                span.end()
+            else:
+                waiting.append(span)
+
+    def fetchone(self) -> tuple[Any, ...] | None:
+        """Read one row."""
+        row = super().fetchone()
+        _end_answered(_in_flight.get())
+        return row
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """Read all rows."""
+        rows = super().fetchall()
+        _end_answered(_in_flight.get())
+        return rows
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        return iter(self.fetchall())
+
+
+@contextmanager
+def statements_in_flight() -> Iterator[None]:
+    """Let the statements of a block be in flight together, and end with it."""
+    token = _in_flight.set([])
+    try:
+        yield
+    finally:
+        _end_answered(_in_flight.get())
+        _in_flight.reset(token)
+
+
+def _end_answered(spans: list[Span] | None) -> None:
+    # A round trip brings the answers of all that was sent before it.
+    while spans:
+        spans.pop().end()
+
+
+def _statement_span(query: Any) -> Span:
+    caller = sys._getframe(2)
+    module, function = caller.f_globals["__name__"], caller.f_code.co_qualname
+    return tracer.start_span(
+        f"SQL {module.partition('.')[0]}.{function}",
+        kind=SpanKind.CLIENT,
+        attributes={
+            "db.system.name": "postgresql",
+            # The text of a constant: values travel beside it.
+            "db.query.text": str(query).strip(),
+            "code.function.name": f"{module}.{function}",
+        },
+    )
