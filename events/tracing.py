@@ -93,18 +93,23 @@ class HotCursor(psycopg.Cursor[tuple[Any, ...]]):
 
     def fetchone(self) -> tuple[Any, ...] | None:
         """Read one row."""
-        row = super().fetchone()
-        _end_answered(_in_flight.get())
-        return row
+        try:
+            return super().fetchone()
+        finally:
+            _end_answered(_in_flight.get())
 
     def fetchall(self) -> list[tuple[Any, ...]]:
         """Read all rows."""
-        rows = super().fetchall()
-        _end_answered(_in_flight.get())
-        return rows
+        try:
+            return super().fetchall()
+        finally:
+            _end_answered(_in_flight.get())
 
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        return iter(self.fetchall())
+    def __next__(self) -> tuple[Any, ...]:
+        try:
+            return super().__next__()
+        finally:
+            _end_answered(_in_flight.get())
 
 
 @contextmanager
