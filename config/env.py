@@ -74,6 +74,24 @@ def env_list(name: str, *, default: str = "") -> list[str]:
     return [word.strip() for word in env_text(name, default=default).split(",") if word.strip()]
 
 
+def env_address(name: str, *, apart_from: Collection[str]) -> str:
+    """
+    Return the host:port called name; empty when it is not set.
+
+    Raises ImproperlyConfigured for one without host or port, and for a port of apart_from: whoever
+    asks by which port a connection came could not tell one from the other.
+    """
+    text = env_text(name, default="")
+    if not text:
+        return ""
+    host, _, port = text.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65536:
+        raise ImproperlyConfigured(f"{name}={text!r}: write host:port")
+    if any(other.rpartition(":")[2] == port for other in apart_from):
+        raise ImproperlyConfigured(f"{name}={text!r}: choose a port of its own")
+    return text
+
+
 def database_from_url(url: str) -> dict[str, object]:
     """
     Return Django's NAME, USER, PASSWORD, HOST, PORT and OPTIONS for a PostgreSQL URL.

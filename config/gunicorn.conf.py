@@ -23,13 +23,21 @@ from gunicorn.workers.base import Worker
 chdir = str(Path(__file__).resolve().parent.parent)
 sys.path.insert(0, chdir)
 
-from config.env import env_bool, env_int, env_text
+from config import metrics_directory
+from config.env import env_address, env_bool, env_int, env_text
 
 # Read by the settings: a pool and short timeouts for whoever serves requests.
 os.environ["SLUICE_ROLE"] = "web"
 
 wsgi_app = "config.wsgi:application"
 bind = env_text("BIND", default="127.0.0.1:8000").split(",")
+metrics_bind = env_address("METRICS_BIND", apart_from=bind)
+if metrics_bind:
+    bind.append(metrics_bind)  # Any worker answers there, and an upgrade inherits it.
+if metrics_bind or env_text("METRICS_TOKEN", default=""):
+    metrics_directory.claim(metrics_directory.base_directory(env_text("METRICS_DIR", default="")))
+else:
+    metrics_directory.disclaim()
 forwarded_allow_ips = env_text("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
 
 worker_class = "gevent"
@@ -71,6 +79,25 @@ def when_ready(server: Arbiter) -> None:
     gc.collect()
     # The collector writes into the objects it visits, and a page written to is shared no more.
     gc.freeze()
+
+
+def child_exit(server: Arbiter, worker: Worker) -> None:
+    """Keep what a worker counted, without its files."""
+    directory = os.environ.get(metrics_directory.VARIABLE)
+    if directory:
+        # By its name: prometheus_client may be imported only when its directory is there.
+        add_up_the_dead = import_string("config.metrics_files.add_up_the_dead")
+        add_up_the_dead(Path(directory), reaped=worker.pid)
+
+
+def pre_exec(server: Arbiter) -> None:
+    """Give the master of an upgrade the counts of this one."""
+    metrics_directory.hand_over(server.cfg.env_orig)
+
+
+def on_exit(server: Arbiter) -> None:
+    """Leave no files behind."""
+    metrics_directory.leave()
 
 
 def post_worker_init(worker: Worker) -> None:

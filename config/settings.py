@@ -63,6 +63,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.metrics.Measured",
     "config.middleware.Edge",
     # Outside of all that may still fail: what fails after a version answered is the version's too.
     "rollout.middleware.RolloutMiddleware",
@@ -296,6 +297,16 @@ LOGGING = {
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}},
 }
+
+# --- Metrics --------------------------------------------------------------------------------
+
+SERVICE_NAME = env_text("OTEL_SERVICE_NAME", default="sluice")
+# Either shows /metrics: a port of its own that serves nothing else, or a token on the main one.
+METRICS_BIND = env_text("METRICS_BIND", default="")
+METRICS_PORT = METRICS_BIND.rpartition(":")[2]
+METRICS_TOKEN = env_text("METRICS_TOKEN", default="")
+if IS_PRODUCTION and METRICS_TOKEN and len(METRICS_TOKEN) < 20:
+    raise ImproperlyConfigured("METRICS_TOKEN: production needs 20 characters or more")
 
 # --- Language, time, files ------------------------------------------------------------------
 

@@ -19,7 +19,13 @@ TEXTS = {
     for path in (*PROJECT.glob("*.md"), *PROJECT.glob("docs/**/*.md"))
 }
 EVERYTHING = "\n".join(TEXTS.values())
-TYPES = {"env_text": "text", "env_bool": "switch", "env_int": "number", "env_list": "list"}
+TYPES = {
+    "env_text": "text",
+    "env_address": "text",
+    "env_bool": "switch",
+    "env_int": "number",
+    "env_list": "list",
+}
 
 
 def settings_read() -> Iterator[tuple[str, str, str | None]]:

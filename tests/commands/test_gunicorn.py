@@ -1,6 +1,7 @@
 """config/gunicorn.conf.py as a process: what its master and its workers hold and refuse."""
 
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 from tests.commands.processes import PROJECT, clean_environment, free_port, wait_until
+from tests.measured import scrape
 
 # As `python -m gunicorn -c config/gunicorn.conf.py`, with something before it.
 GUNICORN = (
@@ -96,3 +98,37 @@ class GunicornTests:
 
         assert done.returncode == 3
         assert "psycopg was imported before gevent patched" in done.stderr
+
+
+class MetricsTests:
+    def test_are_on_a_port_of_their_own_with_nothing_else(self, tmp_path: Path) -> None:
+        port, beside = free_port(), free_port()
+        own = {"METRICS_BIND": f"127.0.0.1:{beside}", "METRICS_DIR": str(tmp_path)}
+        with gunicorn(port, **own) as server:
+            wait_until(lambda: status_of(port, "/livez") == 200)
+
+            assert [status_of(port, path) for path in ("/metrics", "/api/v1/orders")] == [404, 401]
+            paths = ("/metrics", "/livez", "/api/v1/orders", "/admin/login/", "/")
+            assert [status_of(beside, path) for path in paths] == [200, 200, 404, 404, 404]
+            served = scrape(beside)
+            assert served.value("http_server_requests_total", status="401") == 1
+            assert served.value("http_server_requests_total", status="404") == 1
+
+            server.send_signal(signal.SIGTERM)
+            server.wait(45)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_are_not_shown_to_who_claims_their_port_through_a_unix_socket(
+        self, tmp_path: Path
+    ) -> None:
+        path, beside = tmp_path / "http", free_port()
+        settings = {"BIND": f"unix:{path}", "METRICS_BIND": f"127.0.0.1:{beside}"}
+        with gunicorn(free_port(), METRICS_DIR=str(tmp_path), **settings):
+            wait_until(lambda: status_of(beside, "/livez") == 200)
+
+            with socket.socket(socket.AF_UNIX) as caller:
+                caller.connect(str(path))
+                caller.sendall(
+                    f"GET /metrics HTTP/1.0\r\nHost: localhost:{beside}\r\n\r\n".encode()
+                )
+                assert caller.recv(100).startswith(b"HTTP/1.0 404 ")

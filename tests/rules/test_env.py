@@ -11,6 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from config.env import (
     database_from_url,
+    env_address,
     env_bool,
     env_choice,
     env_int,
@@ -53,6 +54,26 @@ class EnvTextTests(unittest.TestCase):
             pytest.raises(ImproperlyConfigured, match="NAME_FILE"),
         ):
             env_text("NAME")
+
+
+class EnvAddressTests(unittest.TestCase):
+    def test_is_a_host_and_a_port_or_nothing(self):
+        with given_environment(BESIDE="127.0.0.1:9100", SIX="[::1]:9100"):
+            assert env_address("BESIDE", apart_from=["127.0.0.1:8000"]) == "127.0.0.1:9100"
+            assert env_address("SIX", apart_from=[]) == "[::1]:9100"
+            assert env_address("NOT_SET", apart_from=[]) == ""
+
+    def test_refuses_what_is_none(self):
+        for text in ("9100", ":9100", "localhost:", "localhost:http", "localhost:0", "h:65536"):
+            with given_environment(BESIDE=text), pytest.raises(ImproperlyConfigured):
+                env_address("BESIDE", apart_from=[])
+
+    def test_refuses_a_port_that_is_in_use_at_another_address(self):
+        with (
+            given_environment(BESIDE="127.0.0.1:8000"),
+            pytest.raises(ImproperlyConfigured, match="a port of its own"),
+        ):
+            env_address("BESIDE", apart_from=["unix:/run/sluice", "10.0.0.5:8000"])
 
 
 class EnvBoolTests(unittest.TestCase):

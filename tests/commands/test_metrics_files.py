@@ -1,0 +1,149 @@
+"""The files in which the processes of one server count."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config import metrics_directory
+from config.metrics_directory import HELD, READ, VARIABLE, reading, remove_abandoned, try_lock
+from config.metrics_files import add_up_the_dead
+from tests.commands.processes import PROJECT
+
+COUNTS = """
+import os, sys
+from prometheus_client import Counter, Gauge, Histogram
+Counter("orders", "Orders.", ["how"]).labels("placed").inc(int(sys.argv[1]))
+Histogram("took_seconds", "Took.", buckets=(1, 2)).observe(1.5)
+Gauge("busy", "Busy.", multiprocess_mode="livesum").set(7)
+print(os.getpid())
+"""
+READS = """
+from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+registry = CollectorRegistry()
+multiprocess.MultiProcessCollector(registry)
+print(generate_latest(registry).decode())
+"""
+
+
+def run(code: str, *arguments: str, **environment: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def told(directory: Path) -> list[str]:
+    lines = run(READS, **{VARIABLE: str(directory)}).splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+class AddUpTheDeadTests:
+    def test_keeps_the_counts_and_not_the_files_of_any_number_of_workers(self, tmp_path):
+        for placed in range(1, 6):
+            run(COUNTS, str(placed), **{VARIABLE: str(tmp_path)})
+            add_up_the_dead(tmp_path)
+
+        assert sorted(file.name for file in tmp_path.glob("*.db")) == [
+            "counter_gone.db",
+            "histogram_gone.db",
+        ]
+        assert told(tmp_path) == [
+            'orders_total{how="placed"} 15.0',
+            "took_seconds_sum 7.5",
+            'took_seconds_bucket{le="1.0"} 0.0',
+            'took_seconds_bucket{le="2.0"} 5.0',
+            'took_seconds_bucket{le="+Inf"} 5.0',
+            "took_seconds_count 5.0",
+        ]
+
+    def test_leaves_the_files_of_those_who_live_alone(self, tmp_path):
+        alive = tmp_path / f"counter_{os.getpid()}.db"
+        alive.write_bytes(b"")
+
+        add_up_the_dead(tmp_path)
+
+        assert alive.exists()
+
+    def test_takes_the_word_of_who_has_buried_a_worker(self, tmp_path):
+        # Its number may be another process's by now.
+        gauge = tmp_path / f"gauge_livesum_{os.getpid()}.db"
+        gauge.write_bytes(b"")
+
+        add_up_the_dead(tmp_path, reaped=os.getpid())
+
+        assert not gauge.exists()
+
+    def test_touches_nothing_while_somebody_reads(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("config.metrics_files.WAIT_S_MAX", 0.05)
+        run(COUNTS, "1", **{VARIABLE: str(tmp_path)})
+        before = sorted(tmp_path.glob("*.db"))
+
+        with reading(tmp_path):
+            add_up_the_dead(tmp_path)
+
+        assert sorted(tmp_path.glob("*.db")) == before
+        lock = try_lock(tmp_path / READ)
+        assert lock is not None
+        os.close(lock)
+
+
+class DirectoryTests:
+    @pytest.fixture(autouse=True)
+    def _own_state(self, monkeypatch):
+        monkeypatch.setattr(metrics_directory, "_held", {})
+        monkeypatch.delenv("GUNICORN_PID", raising=False)
+        monkeypatch.setenv(VARIABLE, "/set/by/somebody/else")
+        yield
+        metrics_directory.leave()
+
+    def test_is_new_empty_and_held(self, tmp_path):
+        directory = metrics_directory.claim(tmp_path)
+
+        assert directory.parent == tmp_path
+        assert [file.name for file in directory.iterdir()] == [HELD]
+        assert os.environ[VARIABLE] == str(directory)
+        assert try_lock(directory / HELD) is None
+
+    def test_is_the_same_after_a_reload(self, tmp_path):
+        assert metrics_directory.claim(tmp_path) == metrics_directory.claim(tmp_path)
+
+    def test_is_that_of_the_master_whom_we_succeed(self, tmp_path, monkeypatch):
+        first = metrics_directory.claim(tmp_path)
+        handed: dict[str, str] = {}
+        metrics_directory.hand_over(handed)
+        monkeypatch.setattr(metrics_directory, "_held", {})
+        monkeypatch.setenv("GUNICORN_PID", "1")
+        monkeypatch.setenv(VARIABLE, handed[VARIABLE])
+
+        assert metrics_directory.claim(tmp_path) == first
+
+    def test_is_removed_by_whoever_leaves_last(self, tmp_path, monkeypatch):
+        directory = metrics_directory.claim(tmp_path)
+        successor = os.open(directory / HELD, os.O_RDWR)
+        metrics_directory.fcntl.flock(successor, metrics_directory.fcntl.LOCK_SH)
+
+        metrics_directory.leave()
+        assert directory.is_dir()
+
+        os.close(successor)
+        remove_abandoned(tmp_path)
+        assert not directory.exists()
+
+    def test_of_a_server_that_lives_is_left_alone(self, tmp_path):
+        directory = metrics_directory.claim(tmp_path)
+
+        remove_abandoned(tmp_path)
+
+        assert directory.is_dir()
+
+    def test_that_somebody_else_named_is_not_used(self):
+        metrics_directory.disclaim()
+
+        assert VARIABLE not in os.environ
