@@ -197,6 +197,7 @@ TAGS = {
     "orders": "Orders of the calling account.",
     "skus": "What is sold, and for how much.",
     "stock": "What is there, and every movement that made it so.",
+    "events": "What happened, told to whoever asks.",
     "rollout": "Who meets which version of the code, and what cuts a version off.",
     "service": "Probes, and the list of errors. Open to everybody.",
 }

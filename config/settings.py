@@ -330,6 +330,14 @@ ORDERS_BATCH_LINES_MAX = env_int("ORDERS_BATCH_LINES_MAX", default=1000, at_leas
 ORDER_CACHE_S = env_int("ORDER_CACHE_S", default=30, at_least=1, at_most=3600)
 AVAILABILITY_CACHE_S = env_int("AVAILABILITY_CACHE_S", default=2, at_least=1, at_most=60)
 
+# --- Events ---------------------------------------------------------------------------------
+
+# `source` of every event, and with `id` its name in the world: choose it once, and never again.
+EVENTS_SOURCE = env_text("EVENTS_SOURCE", default=PUBLIC_URL or "urn:sluice")
+# What belongs to no account (stock), and what belongs to others, needs more than an account.
+EVENTS_SHARED_SCOPE = "stock:read"
+EVENTS_ALL_SCOPE = "orders:all"
+
 # --- Rollout --------------------------------------------------------------------------------
 
 # Which version of a code path serves as long as no published rules say otherwise.

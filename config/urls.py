@@ -13,6 +13,7 @@ admin.site.site_url = None  # There is no other site to view.
 urlpatterns = [
     path("admin/", include("accounts.urls")),
     path("admin/", admin.site.urls),
+    path("api/v1/", include("events.api.urls")),
     path("api/v1/", include("inventory.api.urls")),
     path("api/v1/", include("orders.api.urls")),
     path("api/v1/rollout/", include("rollout.api.urls")),

@@ -77,6 +77,7 @@ class NewEvent:
     aggregate_version: rises by every event of an aggregate; gaps are legal, repeats are not.
     traceparent: the span that caused it (W3C Trace Context), when that is not the one that
     records it.
+    account_id: whose it is; None for what belongs to nobody, as stock.
     """
 
     type: str
@@ -86,6 +87,20 @@ class NewEvent:
     data: dict[str, Any]
     at: datetime
     traceparent: str = ""
+    account_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """
+    Whose events are seen: one account's own, and more if it may.
+
+    sees_shared: also what belongs to nobody, as stock. sees_all: also other accounts'.
+    """
+
+    account_id: int
+    sees_shared: bool = False
+    sees_all: bool = False
 
 
 def read_key(header: str | None) -> str:

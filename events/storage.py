@@ -55,13 +55,26 @@ DELETE FROM events_idempotencykey k
  WHERE k.account_id = r.account_id AND k.key = r.key
 """
 
+# An event is written once and put into the outbox in the same statement. The event before it is
+# looked up by its index, and not at all for a first version: that is what placing an order writes.
 ADD_EVENTS = """
-INSERT INTO events_event
-       (id, type, aggregate_type, aggregate_id, aggregate_version, data, traceparent, occurred_at)
-SELECT id, type, aggregate_type, aggregate_id, aggregate_version, data, traceparent, at
-  FROM jsonb_to_recordset(%s::jsonb)
-    AS r(id uuid, type text, aggregate_type text, aggregate_id text, aggregate_version bigint,
-         data jsonb, traceparent text, at timestamptz)
+WITH written AS (
+    INSERT INTO events_event
+           (id, type, aggregate_type, aggregate_id, aggregate_version, data, traceparent,
+            occurred_at, account_id, feed_xid)
+    SELECT r.id, r.type, r.aggregate_type, r.aggregate_id, r.aggregate_version, r.data,
+           r.traceparent, r.at, r.account_id, greatest(pg_current_xact_id()::text::bigint, earlier.feed_xid)
+      FROM jsonb_to_recordset(%s::jsonb)
+        AS r(id uuid, type text, aggregate_type text, aggregate_id text, aggregate_version bigint,
+             data jsonb, traceparent text, at timestamptz, account_id bigint)
+      LEFT JOIN LATERAL (
+            SELECT e.feed_xid FROM events_event e
+             WHERE r.aggregate_version > 1 AND e.aggregate_type = r.aggregate_type
+               AND e.aggregate_id = r.aggregate_id AND e.aggregate_version < r.aggregate_version
+             ORDER BY e.aggregate_version DESC LIMIT 1) AS earlier ON true
+    RETURNING position, id
+)
+INSERT INTO events_outbox (position, event_id) SELECT position, id FROM written
 """
 
 # Statements that the server prepares; a test prepares each against the migrated schema.
@@ -131,7 +144,11 @@ def drop_keys(requests: Sequence[KeyedRequest]) -> None:
 
 
 def add_events(events: Sequence[NewEvent]) -> None:
-    """Write events, in the order given; those that name no cause are of the current span."""
+    """
+    Write events, in the order given, for the relay to take up.
+
+    Those that name no cause are of the current span.
+    """
     here = current_traceparent()
     rows = [
         {
@@ -143,6 +160,7 @@ def add_events(events: Sequence[NewEvent]) -> None:
             "data": event.data,
             "traceparent": event.traceparent or here,
             "at": event.at,
+            "account_id": event.account_id,
         }
         for event in events
     ]

@@ -263,6 +263,7 @@ def _placed_event(order: NewOrder) -> NewEvent:
             "version": 1,
         },
         at=order.placed_at,
+        account_id=order.account_id,
     )
 
 

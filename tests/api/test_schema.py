@@ -10,6 +10,7 @@ from drf_spectacular.validation import validate_schema
 
 from config.catalogue import list_refusals
 from config.problems import STATUS_BY_KIND
+from events.api import serializers as events
 from inventory.api import serializers as inventory
 from orders.api import serializers as orders
 from rollout.api import serializers as rollout
@@ -17,6 +18,7 @@ from rollout.api import serializers as rollout
 QUERIES = {
     "list_orders": orders.OrderQuery,
     "list_order_events": orders.EventQuery,
+    "read_events": events.FeedQuery,
     "list_skus": inventory.PageQuery,
     "list_stock": inventory.PageQuery,
     "list_stock_movements": inventory.MovementQuery,
@@ -103,7 +105,7 @@ class SchemaTests(SimpleTestCase):
                         assert told["security"] == [{"apiKey": [view.cls.scopes[action]]}]
                         assert f"`{view.cls.scopes[action]}`" in told["description"]
 
-        assert len(self.of_api) == 33
+        assert len(self.of_api) == 34
         assert {scope for _, _, scope in served} == {
             scope
             for operation in self.of_api.values()
