@@ -58,8 +58,8 @@ lint: venv-dev ## format, rules, types, import contracts, Django's checks, missi
 prove: venv-dev ## what is heavy or needs system packages; ALLOW_MISSING=1 goes on without those
 	SLUICE_ENV=trial $(BESIDE_SERVERS) $(BIN)/python -m pytest -m prove
 
-soak: venv-dev ## what needs a quiet machine and time: fleets and faults of rollout under load
-	SLUICE_ENV=trial $(BESIDE_SERVERS) $(BIN)/python -m pytest -m soak
+soak: venv-dev ## the night, on a quiet machine: make prove without bounds on load, and what takes long
+	SLUICE_ENV=trial STEADY_RATE_MAX=1000 $(BESIDE_SERVERS) $(BIN)/python -m pytest -m "soak or prove"
 
 prove-deps: ## install what `make prove` needs (Debian; as root or with sudo)
 	@dpkg -s $(PROVE_PACKAGES) >/dev/null 2>&1 || { \

@@ -94,6 +94,19 @@ PRESETS: Mapping[str, BreakerPolicy] = {
         min_request_amount=50,
         stat_interval_ms=30_000,
     ),
+    # For what customers wait on: a hang is seen from the first calls that take half a second.
+    "swift": BreakerPolicy(
+        rules=(
+            BreakerRule(CONSECUTIVE_ERRORS, 5),
+            BreakerRule(ERROR_RATIO, 0.2),
+            BreakerRule(SLOW_REQUEST_RATIO, 0.2),
+        ),
+        min_request_amount=5,
+        max_allowed_rt_ms=500,
+        retry_timeout_ms=2_000,
+        retry_backoff_multiplier=1.0,
+        probe_timeout_ms=1_000,
+    ),
     "metrics_only": METRICS_ONLY,
 }
 

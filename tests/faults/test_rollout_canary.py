@@ -22,19 +22,7 @@ BROKEN_S = 10
 LATE_S = 1.0
 # One in a hundred is counted of at least so many: a breaker wants some evidence at any rate.
 ORDERS_MIN = 2_500
-POLICY = {
-    "rules": [
-        {"Strategy": "consecutive_errors", "Threshold": 5},
-        {"Strategy": "ErrorRatio", "Threshold": 0.2},
-        {"Strategy": "SlowRequestRatio", "Threshold": 0.2},
-    ],
-    "MinRequestAmount": 5,
-    "StatIntervalMs": 10_000,
-    "MaxAllowedRtMs": 500,
-    "RetryTimeoutMs": 2_000,
-    "RetryBackoffMultiplier": 1,
-    "ProbeTimeoutMs": 1_000,
-}
+POLICY = {"preset": "swift"}
 CANARY = {
     "releases": {"orders.place": {"stable": "v2", "canary": "v3", "fallback": "v1"}},
     "rules": [{"id": "some", "path": "orders.place", "serve": "canary", "share_bp": SHARE_BP}],

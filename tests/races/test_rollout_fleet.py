@@ -20,8 +20,7 @@ from tests.load import Address, send_all
 from tests.planted.shop import Sample, Shop, describe_ms, open_shop, percentile
 from tests.server import fresh_database
 
-# Needs a machine of its own: on a busy one it measures the others.
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.prove
 
 PUBLISHES = 200
 # What is asked of it is 50 ms. Where the callers, the database and the workers share two cores,
