@@ -6,7 +6,7 @@ from django.core.checks import CheckMessage, Warning  # noqa: A004 - Django's na
 
 from config.env import find_unknown
 
-VARIABLES = ("SLUICE_ENV", "SLUICE_HOME", "SLUICE_ROLE")
+VARIABLES = ("SLUICE_ENV", "SLUICE_HOME", "SLUICE_PYZ", "SLUICE_ROLE")
 
 
 def check_variables(**_: Any) -> list[CheckMessage]:

@@ -9,6 +9,7 @@ import gc
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import FrameType
 
@@ -25,6 +26,7 @@ sys.path.insert(0, chdir)
 
 from config import metrics_directory
 from config.env import env_address, env_bool, env_int, env_text
+from config.lifecycle import leave_politely, start_again, take_over
 
 # Read by the settings: a pool and short timeouts for whoever serves requests.
 os.environ["SLUICE_ROLE"] = "web"
@@ -65,6 +67,11 @@ limit_request_field_size = 8190
 # Workers beat their heart into a file there: on a disk that beat can stall.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 control_socket_disable = True
+# Where an upgrade finds the master.
+pidfile = env_text("PID_FILE", default="") or None
+# How long a server that was told to end says "not ready" before it accepts nobody else: as long as
+# those who send to it need to look twice.
+drain_s = env_int("DRAIN_S", default=0, at_least=0, at_most=60)
 accesslog = None  # The application logs its requests, with their ids.
 errorlog = "-"
 loglevel = env_text("GUNICORN_LOG_LEVEL", default="info")
@@ -72,6 +79,7 @@ loglevel = env_text("GUNICORN_LOG_LEVEL", default="info")
 
 def when_ready(server: Arbiter) -> None:
     """Load what the first request would load, then keep the collector from touching it."""
+    server.handle_term = leave_politely(server, drain_s=drain_s, leave=server.handle_term)
     if not preload_app:
         return
     # A mistake in an address stops the start here, and not the first customer.
@@ -91,7 +99,8 @@ def child_exit(server: Arbiter, worker: Worker) -> None:
 
 
 def pre_exec(server: Arbiter) -> None:
-    """Give the master of an upgrade the counts of this one."""
+    """Start the master of an upgrade from the code that lies there, and give it our counts."""
+    server.START_CTX["args"] = start_again(server.cfg.env_orig, sys.argv)
     metrics_directory.hand_over(server.cfg.env_orig)
 
 
@@ -118,3 +127,9 @@ def post_worker_init(worker: Worker) -> None:
         stop_serving(signal_number, frame)
 
     signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGUSR2, lambda *_: start_draining())
+
+    # The last worker of a new master ends the master before it.
+    if (predecessor := os.environ.get("GUNICORN_PID")) and worker.age >= worker.cfg.workers:
+        is_ready = import_string("config.health.is_ready")
+        threading.Thread(target=take_over, args=(int(predecessor), is_ready), daemon=True).start()

@@ -5,6 +5,7 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from config.env import database_from_url, env_bool, env_choice, env_int, env_list, env_text
+from config.release import VERSION
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -255,7 +256,7 @@ DOCS_PUBLIC = env_bool("DOCS_PUBLIC", default=not IS_PRODUCTION)
 SPECTACULAR_SETTINGS = {
     "TITLE": "Sluice",
     "DESCRIPTION": "Takes orders: never sells what is not there, never takes one order twice.",
-    "VERSION": "0.1.0",
+    "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
     "SERVERS": [{"url": PUBLIC_URL or "/"}],
     "SERVE_INCLUDE_SCHEMA": False,

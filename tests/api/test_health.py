@@ -127,6 +127,26 @@ class ReadyzTests(TestCase):
         assert status == 200
         assert answer["checks"]["redis"] == {"ok": False, "reason": "ConnectionError"}
 
+    def test_believes_a_database_that_was_there_until_three_looks_were_in_vain(self):
+        health.KEEP_ANSWER_S, keep_s = 0.0, health.KEEP_ANSWER_S
+        try:
+            assert self.ask()[0] == 200
+            with database_setting("PORT", "1"):
+                told = [self.ask() for _ in range(4)]
+            back, _ = self.ask()
+            with database_setting("PORT", "1"):
+                again, _ = self.ask()
+        finally:
+            health.KEEP_ANSWER_S = keep_s
+
+        assert [status for status, _ in told] == [200, 200, 503, 503]
+        assert told[1][1]["checks"]["database"] == {
+            "ok": True,
+            "reason": "OperationalError",
+            "vain_looks": 2,
+        }
+        assert (back, again) == (200, 200)  # One good look, and the count begins anew.
+
     def test_answers_within_a_second_while_the_database_hangs(self):
         hangs = threading.Event()
 

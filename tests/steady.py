@@ -1,0 +1,83 @@
+"""Orders at a steady rate, and every answer that was not an order."""
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from tests.load import Address, Caller, Lost, each
+
+CALLERS = 32
+
+
+class SteadyOrders:
+    """
+    Callers that together place so many orders a second, over connections that are kept.
+
+    Nobody asks twice: whatever is not 201 is a failure, and refused tells what it was.
+    """
+
+    def __init__(self, address: Address, sku: str, *, rate: float, callers: int = CALLERS) -> None:
+        self.address = address
+        self.sku = sku
+        self.interval_s = callers / rate
+        self.callers = callers
+        self.placed: dict[str, str] = {}
+        self.refused: Counter[str] = Counter()
+        self.seconds_max = 0.0
+        run = secrets.token_hex(4)
+        self._keys = (f"steady-{run}-{n}" for n in itertools.count())
+        self._is_over = False
+
+    def run(self, disturb: Callable[[], None]) -> None:
+        """Place orders until disturb, which runs in a thread, has returned."""
+        asyncio.run(self._run(disturb))
+
+    @property
+    def total(self) -> int:
+        """How many were asked for."""
+        return len(self.placed) + self.refused.total()
+
+    async def _run(self, disturb: Callable[[], None]) -> None:
+        async def until_disturbed() -> None:
+            try:
+                await asyncio.to_thread(disturb)
+            finally:
+                self._is_over = True
+
+        callers = [Caller(self.address.port) for _ in range(self.callers)]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(until_disturbed())
+            group.create_task(each(callers, self._work))
+
+    async def _work(self, caller: Caller) -> None:
+        due = time.monotonic() + self.interval_s * (id(caller) % 97) / 97
+        while not self._is_over:
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            await self._place(caller)
+            due += self.interval_s
+        caller.close()
+
+    async def _place(self, caller: Caller) -> None:
+        key = next(self._keys)
+        began = time.monotonic()
+        try:
+            reply = await caller.send(self.address.order(key, [(self.sku, 1)], reference=key))
+        except (*Lost, TimeoutError) as failure:
+            self.refused[type(failure).__name__] += 1
+            return
+        self.seconds_max = max(self.seconds_max, time.monotonic() - began)
+        if reply.status == 201:
+            self.placed[key] = reply.document["id"]
+        else:
+            self.refused[f"{reply.status} {reply.document.get('code')}"] += 1
+
+
+def capacity_of(address: Address, sku: str, *, seconds: float) -> float:
+    """Return how many orders a second are placed by callers that wait for nothing else."""
+    hurried = SteadyOrders(address, sku, rate=1_000_000)
+    began = time.monotonic()
+    hurried.run(lambda: time.sleep(seconds))
+    return len(hurried.placed) / (time.monotonic() - began)
