@@ -5,6 +5,7 @@ from datetime import datetime
 from uuid import UUID
 
 from inventory import storage
+from inventory.booking import book
 from inventory.promises import Draw, Drawn, Return, draw, taken_back
 from inventory.rules import (
     UNITS_MAX,
@@ -67,7 +68,7 @@ def _write(drawn: Sequence[Drawn], *, provenance: Provenance, now: datetime, rea
     if not drawn:
         return
     storage.draw_promises(drawn)
-    storage.move_levels(
+    book(
         [
             Movement(
                 taken.fate,
@@ -121,4 +122,4 @@ def take_back(
                 provenance=provenance,
             )
         )
-    storage.move_levels(movements)
+    book(movements)

@@ -14,12 +14,23 @@ class Sku(models.Model):
     An untracked SKU is a service: it can be ordered without end.
     """
 
+    class SellPolicy(models.TextChoices):
+        DENY = "deny"
+        BACKORDER = "backorder"
+
     code = models.CharField(max_length=64, unique=True)
     name = models.CharField(max_length=255)
     price_minor = models.BigIntegerField("price in minor units")
     currency = models.CharField(max_length=3, help_text="ISO 4217, for example EUR.")
     is_active = models.BooleanField("active", default=True, help_text="May be ordered.")
     is_tracked = models.BooleanField("tracked", default=True, help_text="Has stock that runs out.")
+    sell_policy = models.CharField(
+        max_length=16,
+        choices=SellPolicy,
+        default=SellPolicy.DENY,
+        db_default=SellPolicy.DENY,
+        help_text="Whether orders may wait for units that are not there.",
+    )
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)
 
@@ -43,10 +54,12 @@ class Sku(models.Model):
 
 
 class Location(models.Model):
-    """A place where stock lies."""
+    """A place where stock lies. Orders ask those of a low priority first, and only active ones."""
 
     code = models.CharField(max_length=32, unique=True)
     name = models.CharField(max_length=255)
+    priority = models.IntegerField(default=0, db_default=0)
+    is_active = models.BooleanField("active", default=True, db_default=True)
 
     def __str__(self) -> str:
         return self.code
@@ -67,9 +80,14 @@ class StockLevel(models.Model):
     safety = models.BigIntegerField(default=0)
     held = models.BigIntegerField(default=0)
     allocated = models.BigIntegerField(default=0)
+    # How many of the allocated units orders wait for.
+    waiting = models.BigIntegerField(default=0, db_default=0)
     incoming = models.BigIntegerField(default=0)
     backorder_limit = models.BigIntegerField(default=0)
     shortfall = models.BigIntegerField(default=0)
+    # Fewer available than this want somebody's attention; no column that orders write is in its
+    # index, or none of their updates would be heap-only.
+    low_at = models.BigIntegerField(default=0, db_default=0)
     version = models.BigIntegerField(default=0)
 
     class Meta:
@@ -87,6 +105,8 @@ class StockLevel(models.Model):
                     safety__gte=0,
                     held__gte=0,
                     allocated__gte=0,
+                    waiting__gte=0,
+                    low_at__gte=0,
                     incoming__gte=0,
                     backorder_limit__gte=0,
                     shortfall__gte=0,
@@ -101,6 +121,22 @@ class StockLevel(models.Model):
                     F("on_hand") - F("unavailable") + F("backorder_limit") + F("shortfall"),
                 ),
             ),
+            # Tighter where there is a limit: what nobody waits for is there or short.
+            models.CheckConstraint(
+                name="inventory_level_waits_within_limit",
+                condition=Q(
+                    LessThanOrEqual(
+                        F("held") + F("allocated") - F("waiting"),
+                        F("on_hand") - F("unavailable") + F("shortfall"),
+                    ),
+                    Q(waiting__lte=F("backorder_limit")),
+                    waiting__lte=F("allocated"),
+                ),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["id"], name="inventory_level_low", condition=Q(low_at__gt=0)),
+            models.Index(fields=["id"], name="inventory_level_short", condition=Q(shortfall__gt=0)),
         ]
 
     def __str__(self) -> str:
@@ -132,14 +168,17 @@ class Movement(models.Model):
     allocated_change = models.BigIntegerField()
     incoming_change = models.BigIntegerField()
     shortfall_change = models.BigIntegerField()
+    waiting_change = models.BigIntegerField(default=0, db_default=0)
     on_hand_after = models.BigIntegerField()
     unavailable_after = models.BigIntegerField()
     held_after = models.BigIntegerField()
     allocated_after = models.BigIntegerField()
     incoming_after = models.BigIntegerField()
     shortfall_after = models.BigIntegerField()
+    waiting_after = models.BigIntegerField(default=0, db_default=0)
     reason = models.CharField(max_length=32, blank=True)
     reference = models.CharField(max_length=128, blank=True)
+    note = models.CharField(max_length=255, blank=True, default="", db_default="")
     order_id = models.UUIDField(null=True, blank=True)
     actor = models.CharField(max_length=150, blank=True)
     source = models.CharField(max_length=16)
@@ -173,6 +212,7 @@ class Movement(models.Model):
             ("unavailable", self.unavailable_change),
             ("held", self.held_change),
             ("allocated", self.allocated_change),
+            ("waiting", self.waiting_change),
             ("incoming", self.incoming_change),
             ("shortfall", self.shortfall_change),
         )
@@ -180,7 +220,11 @@ class Movement(models.Model):
 
 
 class Allocation(models.Model):
-    """The units of a level that one order has been promised. order_id belongs to another app."""
+    """
+    The units of a level that one order has been promised. order_id belongs to another app.
+
+    waiting_units: those that are not there yet; only the others can ship.
+    """
 
     order_id = models.UUIDField()
     level = models.ForeignKey(
@@ -189,6 +233,7 @@ class Allocation(models.Model):
     units = models.BigIntegerField()
     released_units = models.BigIntegerField(default=0)
     shipped_units = models.BigIntegerField(default=0)
+    waiting_units = models.BigIntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [
@@ -204,6 +249,19 @@ class Allocation(models.Model):
                 )
                 & Q(units__gte=1),
             ),
+            models.CheckConstraint(
+                name="inventory_allocation_waits_for_open_units",
+                condition=Q(waiting_units__gte=0)
+                & Q(units__gte=F("released_units") + F("shipped_units") + F("waiting_units")),
+            ),
+        ]
+        # Who waits at a level, the oldest first.
+        indexes = [
+            models.Index(
+                fields=["level", "id"],
+                name="inventory_allocation_waiting",
+                condition=Q(waiting_units__gt=0),
+            )
         ]
 
     def __str__(self) -> str:

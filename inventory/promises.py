@@ -43,13 +43,18 @@ class NotOnHand(AppError):
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """An allocation that is open: units of a level that are neither released nor shipped."""
+    """
+    An allocation that is open: units of a level that are neither released nor shipped.
+
+    waiting: how many of them are not there yet, and so can only be released.
+    """
 
     id: int
     order_id: UUID
     location: str
     units: int
     level: Level
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,23 +102,30 @@ def draw(promises: Sequence[Promise], draws: Sequence[Draw]) -> list[Drawn]:
     promises: all that is open of the orders, several may share a level.
     Raises NotAllocated when less is open than is drawn, NotOnHand when it is open but not there.
     """
-    left = {promise.id: promise.units for promise in promises}
+    left = {promise.id: promise for promise in promises}
     levels = {promise.level.id: promise.level for promise in promises}
     drawn: list[Drawn] = []
     for wanted in draws:
-        found = [promise for promise in promises if _gives(promise, wanted)]
+        found = [left[promise.id] for promise in promises if _gives(promise, wanted)]
+        if wanted.fate == "release":
+            # What is waited for is given up before what is there.
+            found.sort(key=lambda promise: not promise.waiting)
         missing = wanted.units
         for promise in found:
             level = levels[promise.level.id]
-            units = min(missing, left[promise.id], _most(level, wanted.fate))
+            units = min(missing, _most(promise, level, wanted.fate))
             if units:
                 taken = _take(promise, units, wanted.fate, level)
                 levels[level.id] = taken.after
-                left[promise.id] -= units
+                left[promise.id] = replace(
+                    promise,
+                    units=promise.units - units,
+                    waiting=promise.waiting + taken.change.waiting,
+                )
                 missing -= units
                 drawn.append(taken)
         if missing:
-            raise _lack(wanted, missing, allocated=sum(left[promise.id] for promise in found))
+            raise _lack(wanted, missing, allocated=sum(left[one.id].units for one in found))
     return drawn
 
 
@@ -125,17 +137,18 @@ def _gives(promise: Promise, wanted: Draw) -> bool:
     )
 
 
-def _most(level: Level, fate: Fate) -> int:
-    """Return how many units of a level may meet a fate: what is not there cannot leave it."""
+def _most(promise: Promise, level: Level, fate: Fate) -> int:
+    """Return how many promised units may meet a fate: what is not there cannot leave."""
     if fate == "release":
-        return level.allocated
-    return max(0, level.on_hand - level.unavailable)
+        return promise.units
+    there = max(0, level.on_hand - level.unavailable)
+    return min(promise.units - promise.waiting, there)
 
 
 def _take(promise: Promise, units: int, fate: Fate, level: Level) -> Drawn:
     change = {
         "ship": Change(on_hand=-units, allocated=-units),
-        "release": Change(allocated=-units),
+        "release": Change(allocated=-units, waiting=-min(units, promise.waiting)),
         "quarantine": Change(allocated=-units, unavailable=units),
     }[fate]
     after = moved(level, change)

@@ -1,7 +1,6 @@
 """Stock as arithmetic on plain values. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
@@ -18,14 +17,20 @@ MAIN_LOCATION = "main"
 PRICE_MINOR_MAX = 1_000_000_000
 UNITS_MAX = 1_000_000_000_000
 
-MovementKind = Literal["receive", "allocate", "release", "adjust", "ship", "return", "quarantine"]
+MovementKind = Literal[
+    "receive", "allocate", "fill", "release", "ship", "return", "adjust", "count", "quarantine",
+    "transfer_out", "transfer_in", "policy",
+]  # fmt: skip
 # ISO 4217: how many decimals the minor unit of a currency is, where it is not 2.
 DECIMALS = {
     0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF",
     3: "BHD IQD JOD KWD LYD OMR TND",
     4: "CLF UYW",
 }
-REASONS = ("count", "damage", "loss", "found", "correction", "other")
+REASONS = (
+    *("count", "damage", "loss", "theft", "expired", "recall", "inspection"),
+    *("sample", "found", "correction", "other"),
+)
 
 
 class SkuNotFound(AppError):
@@ -123,6 +128,7 @@ class Sku:
     currency: str
     is_active: bool
     is_tracked: bool
+    sell_policy: str = "deny"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +165,15 @@ class Counters(Protocol):
     def allocated(self) -> int: ...
 
 
-def available_units(level: Counters) -> int:
-    """Return the units that an order may take from a level, 0 or more."""
-    free = level.on_hand - level.unavailable - level.safety - level.held - level.allocated
-    return max(0, free)
+def available_units(level: Counters, *, promised: int | None = None) -> int:
+    """
+    Return the units that an order may take from a level, 0 or more.
+
+    Units that orders wait for are allocated too: what comes in is theirs before anybody else's.
+    promised: other than all that is allocated.
+    """
+    allocated = level.allocated if promised is None else promised
+    return max(0, level.on_hand - level.unavailable - level.safety - level.held - allocated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +181,9 @@ class Level:
     """
     The units of one SKU at one location, each 0 or more.
 
-    version counts the movements of this level: each has the version it led to.
+    waiting: how many of the allocated units are backordered, to be filled from what comes in.
+    version counts the movements of this level: each has the version it led to. Levels with a low
+    priority are asked first; one that is not is_open gives nothing to orders.
     """
 
     id: int
@@ -180,15 +193,32 @@ class Level:
     safety: int = 0
     held: int = 0
     allocated: int = 0
+    waiting: int = 0
     incoming: int = 0
     backorder_limit: int = 0
     shortfall: int = 0
     version: int = 0
+    location: str = MAIN_LOCATION
+    priority: int = 0
+    is_open: bool = True
+    sell_policy: str = "deny"
 
     @property
     def available(self) -> int:
         """The units that an order may take, 0 or more."""
         return available_units(self)
+
+    @property
+    def backorder_room(self) -> int:
+        """The units that orders may yet wait for, 0 or more."""
+        if self.sell_policy != "backorder":
+            return 0
+        return max(0, self.backorder_limit - self.waiting)
+
+    @property
+    def fillable(self) -> int:
+        """The units that could go to orders that wait, 0 or more."""
+        return min(self.waiting, available_units(self, promised=self.allocated - self.waiting))
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +229,7 @@ class Change:
     unavailable: int = 0
     held: int = 0
     allocated: int = 0
+    waiting: int = 0
     incoming: int = 0
 
 
@@ -230,86 +261,65 @@ class Movement:
     shortfall_change: int = 0
     reason: str = ""
     reference: str = ""
+    note: str = ""
     order_id: UUID | None = None
     provenance: Provenance = Provenance("", "")
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
-    """What one order wants: units by SKU code, each 1 or more, summed over its lines."""
-
-    order_id: UUID
-    units: Mapping[str, int]
-    provenance: Provenance
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Shortage:
-    """A SKU of which an order wanted more than was available."""
-
-    sku: str
-    requested: int
-    available: int
-
-
-def grant(
-    demands: Sequence[Mapping[str, int]], available: Mapping[str, int]
-) -> list[tuple[Shortage, ...]]:
-    """
-    Decide demands in their order, each whole or not at all; return the shortages of each.
-
-    demands: units by SKU code. available: units by SKU code; a SKU that is not in it is not
-    tracked and never short. An empty tuple grants. A demand that is refused takes nothing, so
-    none is refused while its units are there; n demands at once are decided like n in a row.
-    """
-    left = dict(available)
-    decisions = []
-    for units in demands:
-        shortages = tuple(
-            Shortage(sku, wanted, left[sku])
-            for sku, wanted in units.items()
-            if sku in left and left[sku] < wanted
-        )
-        if not shortages:
-            for sku, wanted in units.items():
-                if sku in left:
-                    left[sku] -= wanted
-        decisions.append(shortages)
-    return decisions
-
-
 def moved(level: Level, change: Change) -> Level:
     """Return a level after a movement that may neither create nor hide a shortfall."""
-    return replace(
-        level,
-        on_hand=level.on_hand + change.on_hand,
-        unavailable=level.unavailable + change.unavailable,
-        held=level.held + change.held,
-        allocated=level.allocated + change.allocated,
-        incoming=level.incoming + change.incoming,
-        version=level.version + 1,
+    # Not by dataclasses.replace, which takes three times as long: every line of every order
+    # comes by here.
+    return Level(
+        level.id,
+        level.sku,
+        level.on_hand + change.on_hand,
+        level.unavailable + change.unavailable,
+        level.safety,
+        level.held + change.held,
+        level.allocated + change.allocated,
+        level.waiting + change.waiting,
+        level.incoming + change.incoming,
+        level.backorder_limit,
+        level.shortfall,
+        level.version + 1,
+        level.location,
+        level.priority,
+        level.is_open,
+        level.sell_policy,
     )
 
 
 def shortfall_of(level: Level) -> int:
-    """Return the promised units that are not there, 0 or more."""
-    promised = level.held + level.allocated
-    return max(0, promised - (level.on_hand - level.unavailable + level.backorder_limit))
+    """Return the promised units that are not there and that nobody agreed to wait for."""
+    promised = level.held + level.allocated - level.waiting
+    return max(0, promised - (level.on_hand - level.unavailable))
 
 
-def recorded(level: Level, on_hand_delta: int) -> Level:
+def settled(level: Level, change: Change) -> Level:
     """
-    Return a level after the physical stock was found to differ by on_hand_delta.
+    Return a level after a change of what is physically there, its shortfall as it then is.
 
     Raises StockBelowZero when fewer than 0 units would be on hand, StockAboveLimit when too many
     would. Promises may outnumber what is left: that shows as shortfall, and the more that comes
     in the less of it remains. Only what tells of the physical stock may change it: for an order
     it would hide the very mistake that the database's constraint is there to catch.
     """
-    after = moved(level, Change(on_hand=on_hand_delta))
+    after = moved(level, change)
     if after.on_hand < 0:
-        raise StockBelowZero(level.sku, on_hand=level.on_hand, delta=on_hand_delta)
+        raise StockBelowZero(level.sku, on_hand=level.on_hand, delta=change.on_hand)
     if after.on_hand > UNITS_MAX:
         raise StockAboveLimit(level.sku, on_hand=level.on_hand)
     return replace(after, shortfall=shortfall_of(after))
+
+
+def difference(level: Level, on_hand_delta: int) -> Change:
+    """
+    Return how a level changes when on_hand_delta units come in, or are found to be missing.
+
+    No more units are in quarantine than are there.
+    """
+    there = max(0, level.on_hand + on_hand_delta)
+    return Change(
+        on_hand=on_hand_delta, unavailable=min(level.unavailable, there) - level.unavailable
+    )

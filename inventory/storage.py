@@ -2,7 +2,9 @@
 Every query on stock, every lock and every movement.
 
 Lock order of the whole program: keys, then orders, then levels by ascending id. lock_stock,
+Lock order of the whole program: keys, then orders, then levels by ascending id. lock_stock,
 lock_promises and lock_places are what locks levels, move_levels the one function that writes
+them.
 them.
 """
 
@@ -15,6 +17,7 @@ from django.db import models
 from django.db.models import QuerySet
 
 from events.usecases import document, hot_cursor
+from inventory.granting import Pick, Waiting
 from inventory.models import Location, Movement, StockLevel
 from inventory.models import Sku as SkuRow
 from inventory.promises import Drawn, Promise
@@ -23,21 +26,34 @@ from inventory.rules import Movement as NewMovement
 
 # Codes travel as one text: no code has a comma, and adapting a list costs more than all the rest.
 # A plain multi-row UPDATE takes its locks in any order; ORDER BY before FOR UPDATE does not.
-LOCK_LEVELS = """
-SELECT l.id, s.code, l.on_hand, l.unavailable, l.safety, l.held, l.allocated, l.incoming,
-       l.backorder_limit, l.shortfall, l.version
-  FROM inventory_stocklevel l
+_LEVEL = """
+       l.id, s.code, l.on_hand, l.unavailable, l.safety, l.held, l.allocated, l.waiting,
+       l.incoming, l.backorder_limit, l.shortfall, l.version,
+       o.code, o.priority, o.is_active, s.sell_policy"""
+
+_OF_LEVEL = """
   JOIN inventory_sku s ON s.id = l.sku_id
-  JOIN inventory_location o ON o.id = l.location_id
- WHERE s.code = ANY(string_to_array(%s, ',')) AND s.is_tracked AND o.code = %s
+  JOIN inventory_location o ON o.id = l.location_id"""
+
+LOCK_LEVELS = f"""
+SELECT {_LEVEL}
+  FROM inventory_stocklevel l {_OF_LEVEL}
+ WHERE s.code = ANY(string_to_array(%s, ',')) AND s.is_tracked
  ORDER BY l.id
    FOR NO KEY UPDATE OF l
 """
 
 LOCK_FREE_LEVELS = f"{LOCK_LEVELS} SKIP LOCKED"
 
+COUNT_LEVELS = """
+SELECT s.code, count(l.id)
+  FROM inventory_sku s JOIN inventory_stocklevel l ON l.sku_id = s.id
+ WHERE s.code = ANY(string_to_array(%s, ',')) AND s.is_tracked
+ GROUP BY s.code
+"""
+
 READ_SKUS = """
-SELECT id, code, name, price_minor, currency, is_active, is_tracked
+SELECT id, code, name, price_minor, currency, is_active, is_tracked, sell_policy
   FROM inventory_sku
  WHERE code = ANY(string_to_array(%s, ','))
 """
@@ -45,10 +61,10 @@ SELECT id, code, name, price_minor, currency, is_active, is_tracked
 WRITE_LEVELS = """
 UPDATE inventory_stocklevel l
    SET on_hand = r.on_hand, unavailable = r.unavailable, held = r.held, allocated = r.allocated,
-       incoming = r.incoming, shortfall = r.shortfall, version = r.version
+       waiting = r.waiting, incoming = r.incoming, shortfall = r.shortfall, version = r.version
   FROM jsonb_to_recordset(%s::jsonb)
     AS r(id bigint, on_hand bigint, unavailable bigint, held bigint, allocated bigint,
-         incoming bigint, shortfall bigint, version bigint)
+         waiting bigint, incoming bigint, shortfall bigint, version bigint)
  WHERE l.id = r.id
 """
 
@@ -56,58 +72,67 @@ ADD_MOVEMENTS = """
 INSERT INTO inventory_movement
        (level_id, level_version, kind,
         on_hand_change, unavailable_change, held_change, allocated_change, incoming_change,
-        shortfall_change,
+        shortfall_change, waiting_change,
         on_hand_after, unavailable_after, held_after, allocated_after, incoming_after,
-        shortfall_after,
-        reason, reference, order_id, actor, source, served_version, rules_generation,
+        shortfall_after, waiting_after,
+        reason, reference, note, order_id, actor, source, served_version, rules_generation,
         trace_id, created_at)
-SELECT l, v, k, dp, du, dh, da, di, ds, p, u, h, a, i, s, why, ref, o, who, src, served, rules,
-       trace, at
+SELECT l, v, k, dp, du, dh, da, di, ds, coalesce(dw, 0), p, u, h, a, i, s, coalesce(w, 0),
+       why, ref, coalesce(note, ''), o, who, src, served, rules, trace, at
   FROM jsonb_to_recordset(%s::jsonb)
     AS r(l bigint, v bigint, k text,
-         dp bigint, du bigint, dh bigint, da bigint, di bigint, ds bigint,
-         p bigint, u bigint, h bigint, a bigint, i bigint, s bigint,
-         why text, ref text, o uuid, who text, src text, served text, rules bigint,
+         dp bigint, du bigint, dh bigint, da bigint, di bigint, ds bigint, dw bigint,
+         p bigint, u bigint, h bigint, a bigint, i bigint, s bigint, w bigint,
+         why text, ref text, note text, o uuid, who text, src text, served text, rules bigint,
          trace text,
          at timestamptz)
 """
 
 ADD_ALLOCATIONS = """
-INSERT INTO inventory_allocation (order_id, level_id, units, released_units, shipped_units)
-SELECT o, l, n, 0, 0 FROM jsonb_to_recordset(%s::jsonb) AS r(o uuid, l bigint, n bigint)
+INSERT INTO inventory_allocation
+       (order_id, level_id, units, released_units, shipped_units, waiting_units)
+SELECT o, l, n, 0, 0, coalesce(w, 0)
+  FROM jsonb_to_recordset(%s::jsonb) AS r(o uuid, l bigint, n bigint, w bigint)
     ON CONFLICT (order_id, level_id)
-    DO UPDATE SET units = inventory_allocation.units + excluded.units
+    DO UPDATE SET units = inventory_allocation.units + excluded.units,
+                  waiting_units = inventory_allocation.waiting_units + excluded.waiting_units
 """
 
 # Several orders at once: their levels must be locked in one go, or two sweepers would wait for
 # each other crosswise.
-LOCK_PROMISES = """
-SELECT a.id, a.order_id, o.code, a.units - a.released_units - a.shipped_units,
-       l.id, s.code, l.on_hand, l.unavailable, l.safety, l.held, l.allocated, l.incoming,
-       l.backorder_limit, l.shortfall, l.version
-  FROM inventory_allocation a
-  JOIN inventory_stocklevel l ON l.id = a.level_id
-  JOIN inventory_sku s ON s.id = l.sku_id
-  JOIN inventory_location o ON o.id = l.location_id
- WHERE a.order_id = ANY(string_to_array(%s, ',')::uuid[])
-   AND a.units > a.released_units + a.shipped_units
- ORDER BY l.id, a.id
+LOCK_LEVELS_OF_ORDERS = f"""
+SELECT {_LEVEL}
+  FROM inventory_stocklevel l {_OF_LEVEL}
+ WHERE l.id IN (SELECT level_id FROM inventory_allocation
+                 WHERE order_id = ANY(string_to_array(%s, ',')::uuid[])
+                   AND units > released_units + shipped_units)
+ ORDER BY l.id
    FOR NO KEY UPDATE OF l
+"""
+
+# A statement of its own: it sees what was filled while the one before waited for its locks.
+READ_PROMISES = """
+SELECT level_id, id, order_id, units - released_units - shipped_units, waiting_units
+  FROM inventory_allocation
+ WHERE order_id = ANY(string_to_array(%s, ',')::uuid[])
+   AND units > released_units + shipped_units
+ ORDER BY level_id, id
 """
 
 DRAW_PROMISES = """
 UPDATE inventory_allocation a
-   SET released_units = a.released_units + r.released, shipped_units = a.shipped_units + r.shipped
-  FROM (SELECT id, sum(released) AS released, sum(shipped) AS shipped
-          FROM jsonb_to_recordset(%s::jsonb) AS d(id bigint, released bigint, shipped bigint)
+   SET released_units = a.released_units + r.released,
+       shipped_units = a.shipped_units + r.shipped,
+       waiting_units = a.waiting_units - r.waiting
+  FROM (SELECT id, sum(released) AS released, sum(shipped) AS shipped, sum(waiting) AS waiting
+          FROM jsonb_to_recordset(%s::jsonb)
+            AS d(id bigint, released bigint, shipped bigint, waiting bigint)
          GROUP BY id) AS r
  WHERE a.id = r.id
 """
 
-LOCK_PLACES = """
-SELECT o.code,
-       l.id, s.code, l.on_hand, l.unavailable, l.safety, l.held, l.allocated, l.incoming,
-       l.backorder_limit, l.shortfall, l.version
+LOCK_PLACES = f"""
+SELECT {_LEVEL}
   FROM jsonb_to_recordset(%s::jsonb) AS r(sku text, location text)
   JOIN inventory_sku s ON s.code = r.sku
   JOIN inventory_location o ON o.code = r.location
@@ -117,43 +142,74 @@ SELECT o.code,
    FOR NO KEY UPDATE OF l
 """
 
+READ_WAITING = """
+SELECT id, order_id, waiting_units
+  FROM inventory_allocation
+ WHERE level_id = %s AND waiting_units > 0
+ ORDER BY id
+ LIMIT %s
+"""
+
+FILL_ALLOCATIONS = """
+UPDATE inventory_allocation a
+   SET waiting_units = a.waiting_units - r.n
+  FROM jsonb_to_recordset(%s::jsonb) AS r(a bigint, n bigint)
+ WHERE a.id = r.a
+"""
+
 # Statements that the server prepares; a test prepares each against the migrated schema.
 HOT_STATEMENTS = (
     LOCK_LEVELS,
     LOCK_FREE_LEVELS,
+    COUNT_LEVELS,
     READ_SKUS,
     WRITE_LEVELS,
     ADD_MOVEMENTS,
     ADD_ALLOCATIONS,
-    LOCK_PROMISES,
+    LOCK_LEVELS_OF_ORDERS,
+    READ_PROMISES,
     DRAW_PROMISES,
     LOCK_PLACES,
+    READ_WAITING,
+    FILL_ALLOCATIONS,
 )
 
 
 def lock_stock(
-    codes: Iterable[str], *, location: str, waits: bool = True
-) -> tuple[dict[str, Sku], dict[str, Level], set[str]]:
+    codes: Iterable[str], *, waits: bool = True
+) -> tuple[dict[str, Sku], dict[str, list[Level]], set[str]]:
     """
     Return SKUs as they are now, their levels locked by ascending id, and the codes that are busy.
 
-    Both by code, for as long as the transaction lasts; a code that is unknown is in none of the
-    three, one that is not tracked has no level. A busy SKU is tracked and its level could not be
-    locked now; waits: without it, a level that somebody else has locked is busy at once.
+    All by code, for as long as the transaction lasts; a code that is unknown is in none of the
+    three, one that is not tracked has no levels. A busy SKU is tracked and not all its levels
+    could be locked now; waits: without it, what somebody else has locked is busy at once.
     The SKUs are read after the lock was had, so a price is the one at the time of the sale.
-    Both statements travel together: one round trip inside a pipeline.
+    The statements travel together: one round trip inside a pipeline.
     """
     text = ",".join(codes)
-    levels = hot_cursor().execute(LOCK_LEVELS if waits else LOCK_FREE_LEVELS, (text, location))
+    levels = hot_cursor().execute(LOCK_LEVELS if waits else LOCK_FREE_LEVELS, (text,))
     skus = hot_cursor().execute(READ_SKUS, (text,))
-    level_by_code = {row[1]: Level(*row) for row in levels}
+    counts = None if waits else hot_cursor().execute(COUNT_LEVELS, (text,))
+    levels_by_code: dict[str, list[Level]] = {}
+    for row in levels:
+        levels_by_code.setdefault(row[1], []).append(Level(*row))
     sku_by_code = {row[1]: Sku(*row) for row in skus}
     # Busy too is a SKU made while the first statement waited: the second one alone sees it. Without
     # its level it would pass for untracked, and be sold without end.
-    busy = {sku.code for sku in sku_by_code.values() if sku.is_tracked} - level_by_code.keys()
+    busy = {sku.code for sku in sku_by_code.values() if sku.is_tracked} - levels_by_code.keys()
+    if counts is not None:
+        # On some of its levels it might seem to be out of stock.
+        busy |= {code for code, n in counts if n > len(levels_by_code.get(code, ()))}
     for code in busy:
-        del sku_by_code[code]
-    return sku_by_code, level_by_code, busy
+        sku_by_code.pop(code, None)
+        levels_by_code.pop(code, None)
+    return sku_by_code, levels_by_code, busy
+
+
+def open_level(sku: SkuRow, location: Location) -> None:
+    """Give a SKU an empty level at a location, if it has none there."""
+    StockLevel.objects.bulk_create([StockLevel(sku=sku, location=location)], ignore_conflicts=True)
 
 
 def find_skus(codes: Iterable[str]) -> dict[str, Sku]:
@@ -177,6 +233,7 @@ def move_levels(movements: Sequence[NewMovement]) -> None:
             "unavailable": level.unavailable,
             "held": level.held,
             "allocated": level.allocated,
+            "waiting": level.waiting,
             "incoming": level.incoming,
             "shortfall": level.shortfall,
             "version": level.version,
@@ -191,7 +248,7 @@ def move_levels(movements: Sequence[NewMovement]) -> None:
 def _movement_row(movement: NewMovement) -> dict[str, Any]:
     # Short names: they travel once for each movement of a batch.
     change, after, provenance = movement.change, movement.after, movement.provenance
-    return {
+    row = {
         "l": after.id, "v": after.version, "k": movement.kind,
         "dp": change.on_hand, "du": change.unavailable, "dh": change.held,
         "da": change.allocated, "di": change.incoming, "ds": movement.shortfall_change,
@@ -203,15 +260,25 @@ def _movement_row(movement: NewMovement) -> dict[str, Any]:
         "trace": provenance.trace_id,
         "at": movement.at,
     }  # fmt: skip
+    # Rare, so they travel only where there is something to say.
+    if after.waiting or change.waiting:
+        row |= {"dw": change.waiting, "w": after.waiting}
+    if movement.note:
+        row["note"] = movement.note
+    return row
 
 
-def add_allocations(allocations: Sequence[tuple[UUID, int, int]]) -> None:
+def add_allocations(allocations: Sequence[tuple[UUID, Pick]]) -> None:
     """
-    Promise units to orders: (order id, level id, units) each. Joins a pipeline.
+    Promise units of levels to orders. Joins a pipeline.
 
     An order that was promised some before, and lost them, has these besides.
     """
-    rows = [{"o": order_id, "l": level_id, "n": units} for order_id, level_id, units in allocations]
+    rows = [
+        {"o": order_id, "l": pick.level_id, "n": pick.units}
+        | ({"w": pick.waiting} if pick.waiting else {})
+        for order_id, pick in allocations
+    ]
     hot_cursor().execute(ADD_ALLOCATIONS, (document(rows),))
 
 
@@ -219,21 +286,28 @@ def lock_promises(order_ids: Iterable[UUID]) -> list[Promise]:
     """
     Lock the levels on which orders have open units, by ascending id, and return what is open.
 
-    The orders themselves must be locked: that is what keeps their allocations as they are.
+    The orders themselves must be locked: that is what keeps what is open as it is. How much of it
+    waits is kept by the lock of the level, so it is read after that was had.
     """
     asked = ",".join(map(str, order_ids))
+    locked = hot_cursor().execute(LOCK_LEVELS_OF_ORDERS, (asked,))
+    levels = {row[0]: Level(*row) for row in locked}
+    rows = hot_cursor().execute(READ_PROMISES, (asked,))
     return [
-        Promise(row[0], row[1], row[2], row[3], Level(*row[4:]))
-        for row in hot_cursor().execute(LOCK_PROMISES, (asked,))
+        Promise(id_, order_id, levels[level_id].location, units, levels[level_id], waiting)
+        for level_id, id_, order_id, units, waiting in rows
     ]
 
 
 def draw_promises(drawn: Sequence[Drawn]) -> None:
     """Note what left which allocation; more than is open breaks its constraint."""
     rows = [
-        {"id": taken.promise.id, "released": 0, "shipped": taken.units}
-        if taken.fate == "ship"
-        else {"id": taken.promise.id, "released": taken.units, "shipped": 0}
+        {
+            "id": taken.promise.id,
+            "released": 0 if taken.fate == "ship" else taken.units,
+            "shipped": taken.units if taken.fate == "ship" else 0,
+            "waiting": -taken.change.waiting,
+        }
         for taken in drawn
     ]
     hot_cursor().execute(DRAW_PROMISES, (document(rows),))
@@ -242,15 +316,25 @@ def draw_promises(drawn: Sequence[Drawn]) -> None:
 def lock_places(places: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Level]:
     """Lock levels by SKU and location, by ascending id; one that is not there is not returned."""
     rows = [{"sku": sku, "location": location} for sku, location in places]
-    return {
-        (row[2], row[0]): Level(*row[1:])
-        for row in hot_cursor().execute(LOCK_PLACES, (document(rows),))
-    }
+    levels = [Level(*row) for row in hot_cursor().execute(LOCK_PLACES, (document(rows),))]
+    return {(level.sku, level.location): level for level in levels}
 
 
 def find_tracked(codes: Iterable[str]) -> set[str]:
     """Return those of some SKUs that have stock; whether one has never changes."""
     return {code for code, sku in find_skus(codes).items() if sku.is_tracked}
+
+
+def list_waiting(level_id: int, *, limit: int) -> list[Waiting]:
+    """Return who waits for units of a locked level, the oldest first."""
+    rows = hot_cursor().execute(READ_WAITING, (level_id, limit))
+    return [Waiting(*row) for row in rows]
+
+
+def fill_allocations(fills: Sequence[Waiting]) -> None:
+    """Note that units that orders waited for are there; the levels must be locked."""
+    rows = [{"a": fill.allocation_id, "n": fill.units} for fill in fills]
+    hot_cursor().execute(FILL_ALLOCATIONS, (document(rows),))
 
 
 def get_sku(code: str) -> SkuRow:

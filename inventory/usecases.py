@@ -10,11 +10,11 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
 from events.usecases import Answer, KeyedRequest, NewEvent, answer_once, record_events
-from inventory import codepaths, rules, storage
+from inventory import booking, codepaths, granting, rules, storage
 from inventory.allocations import draw_units, release_order, release_orders, take_back
+from inventory.granting import Demand, Grant, Pick, Shortage
 from inventory.models import Movement as MovementRow
 from inventory.models import Sku as SkuRow
-from inventory.models import StockLevel
 from inventory.promises import Draw, Drawn, NotAllocated, NotOnHand, Return
 from inventory.rules import (
     MAIN_LOCATION,
@@ -23,14 +23,12 @@ from inventory.rules import (
     SKU_CODE,
     Availability,
     Change,
-    Demand,
     Level,
     LocationNotFound,
     Movement,
     MovementKind,
     NothingAllocated,
     Provenance,
-    Shortage,
     Sku,
     SkuExists,
     SkuNotFound,
@@ -49,11 +47,13 @@ __all__ = [
     "Demand",
     "Draw",
     "Drawn",
+    "Grant",
     "Level",
     "LocationNotFound",
     "NotAllocated",
     "NotOnHand",
     "NothingAllocated",
+    "Pick",
     "Provenance",
     "Return",
     "Shortage",
@@ -66,6 +66,7 @@ __all__ = [
     "StockChanged",
     "adjust_stock",
     "allocate",
+    "book",
     "create_sku",
     "draw_units",
     "find_skus",
@@ -85,6 +86,10 @@ __all__ = [
     "take_back",
     "update_sku",
 ]
+
+EVENTS = {"receive": "stock.received"}
+# Every way to set units free goes through it, so that what is free goes to who waits.
+book = booking.book
 
 
 def create_sku(
@@ -113,7 +118,7 @@ def create_sku(
                 is_active=is_active,
                 is_tracked=is_tracked,
             )
-            open_level(sku)
+            storage.open_level(sku, storage.get_location(MAIN_LOCATION))
     except IntegrityError as failure:
         if SkuRow.objects.filter(code=code).exists():
             raise SkuExists(code) from failure
@@ -185,11 +190,6 @@ def read_availability(codes: Sequence[str], *, now: datetime) -> dict[str, Avail
     return found
 
 
-def open_level(sku: SkuRow) -> None:
-    """Give a new SKU its empty level at the main location, in the caller's transaction."""
-    StockLevel.objects.create(sku=sku, location=storage.get_location(MAIN_LOCATION))
-
-
 def update_sku(code: str, **changes: Any) -> SkuRow:
     """
     Change a SKU's name, price_minor, currency or is_active; return it. Raises SkuNotFound.
@@ -226,7 +226,7 @@ def receive_stock(
         request,
         lambda: _record(
             "receive",
-            lambda level: quantity,
+            lambda level: rules.difference(level, quantity),
             sku=sku,
             location=location,
             reference=reference,
@@ -255,7 +255,7 @@ def adjust_stock(
         request,
         lambda: _record(
             "adjust",
-            lambda level: delta,
+            lambda level: rules.difference(level, delta),
             sku=sku,
             location=location,
             reason=reason,
@@ -282,16 +282,16 @@ def set_stock(
     Raises StockChanged when they say something else, and what receive_stock raises.
     """
 
-    def difference(level: Level) -> int:
+    def change_of(level: Level) -> Change:
         if level.on_hand != expected_on_hand:
             raise StockChanged(sku, on_hand=level.on_hand)
-        return on_hand - level.on_hand
+        return rules.difference(level, on_hand - level.on_hand)
 
     return answer_once(
         request,
         lambda: _record(
             "adjust",
-            difference,
+            change_of,
             sku=sku,
             location=location,
             reason=reason,
@@ -303,7 +303,7 @@ def set_stock(
 
 def _record(
     kind: MovementKind,
-    delta_of: Callable[[Level], int],
+    change_of: Callable[[Level], Change],
     *,
     sku: str,
     location: str,
@@ -311,48 +311,61 @@ def _record(
     now: datetime,
     reason: str = "",
     reference: str = "",
+    note: str = "",
 ) -> Answer:
-    """Change the units on hand of one locked level by what delta_of says, and tell of it."""
-    storage.get_location(location)
-    skus, levels, _ = storage.lock_stock([sku], location=location)
-    if sku not in skus:
-        raise SkuNotFound(sku)
-    if sku not in levels:
-        raise SkuUntracked(sku)
-    level = levels[sku]
-    delta = delta_of(level)
-    after = rules.recorded(level, delta)
+    """Change one locked level by what change_of says of it, and tell of it."""
+    level = lock_level(sku, location)
+    change = change_of(level)
+    after = rules.settled(level, change)
     movement = Movement(
         kind,
-        Change(on_hand=delta),
+        change,
         after,
         at=now,
         shortfall_change=after.shortfall - level.shortfall,
         reason=reason,
         reference=reference,
+        note=note,
         provenance=provenance,
     )
-    storage.move_levels([movement])
     told = {
         "sku": sku,
         "location": location,
         "kind": movement.kind,
         "on_hand_change": movement.change.on_hand,
-        "on_hand": movement.after.on_hand,
-        "available": movement.after.available,
-        "shortfall": movement.after.shortfall,
+        "on_hand": after.on_hand,
+        "available": after.available,
+        "shortfall": after.shortfall,
         "reason": movement.reason,
         "reference": movement.reference,
-        "version": movement.after.version,
+        "version": after.version,
     }
-    event = "stock.received" if kind == "receive" else "stock.adjusted"
+    event = EVENTS.get(kind, "stock.adjusted")
     record_events([NewEvent(event, "stock", f"{sku}@{location}", after.version, told, at=now)])
+    book([movement])
     return Answer(201, json.dumps(told, ensure_ascii=False, separators=(",", ":")))
 
 
+def lock_level(sku: str, location: str) -> Level:
+    """
+    Lock a SKU's level at a location, made if the SKU has none there; return it.
+
+    Joins the caller's transaction. Raises SkuNotFound, SkuUntracked, LocationNotFound.
+    """
+    place = storage.get_location(location)
+    levels = storage.lock_places([(sku, location)])
+    if levels:
+        return levels[sku, location]
+    row = storage.get_sku(sku)
+    if not row.is_tracked:
+        raise SkuUntracked(sku)
+    storage.open_level(row, place)
+    return storage.lock_places([(sku, location)])[sku, location]
+
+
 def lock_stock(
-    codes: Sequence[str], *, location: str = MAIN_LOCATION, waits: bool = True
-) -> tuple[Mapping[str, Sku], Mapping[str, Level], Set[str]]:
+    codes: Sequence[str], *, waits: bool = True
+) -> tuple[Mapping[str, Sku], Mapping[str, Sequence[Level]], Set[str]]:
     """
     Return SKUs as they are now and the locked levels of those that are tracked, both by code.
 
@@ -361,41 +374,38 @@ def lock_stock(
     Joins the caller's transaction, in which the levels stay locked; one round trip inside a
     pipeline. Codes that do not exist are not in the answer.
     """
-    return storage.lock_stock(codes, location=location, waits=waits)
+    return storage.lock_stock(codes, waits=waits)
 
 
-def allocate(demands: Sequence[Demand], levels: Mapping[str, Level]) -> list[tuple[Shortage, ...]]:
+def allocate(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -> list[Grant]:
     """
     Decide demands in their order, each whole or not at all, and promise what was granted.
 
-    levels: locked by lock_stock in this transaction. Returns the shortages of each demand; an
-    empty tuple says that it was granted. Joins the caller's transaction, reads nothing back.
+    levels: locked by lock_stock in this transaction. Returns for each demand where its units come
+    from and how many of them it waits for, or the shortages that it was refused for. Joins the
+    caller's transaction, reads nothing back.
     """
-    available = {code: level.available for code, level in levels.items()}
-    decisions = rules.grant([demand.units for demand in demands], available)
-    current = dict(levels)
+    grants = granting.grant(demands, levels)
+    current = {level.id: level for of_sku in levels.values() for level in of_sku}
     movements: list[Movement] = []
-    allocations: list[tuple[UUID, int, int]] = []
-    for demand, shortages in zip(demands, decisions, strict=True):
-        if shortages:
-            continue
-        for code, units in demand.units.items():
-            if code not in current:
-                continue
-            change = Change(allocated=units)
-            current[code] = rules.moved(current[code], change)
+    allocations: list[tuple[UUID, Pick]] = []
+    for demand, granted in zip(demands, grants, strict=True):
+        for pick in (pick for picks in granted.picks.values() for pick in picks):
+            change = Change(allocated=pick.units, waiting=pick.waiting)
+            after = current[pick.level_id] = rules.moved(current[pick.level_id], change)
             movements.append(
                 Movement(
                     "allocate",
                     change,
-                    current[code],
+                    after,
                     at=demand.at,
                     order_id=demand.order_id,
                     provenance=demand.provenance,
                 )
             )
-            allocations.append((demand.order_id, current[code].id, units))
+            allocations.append((demand.order_id, pick))
     if movements:
+        # Nothing was set free: nobody who waits gets anything by this.
         storage.move_levels(movements)
         storage.add_allocations(allocations)
-    return decisions
+    return grants

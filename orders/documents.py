@@ -31,8 +31,13 @@ def placed_document(order: NewOrder) -> dict[str, Any]:
         "ship_to": draft.ship_to,
         "metadata": draft.metadata,
         "lines": line_documents(
-            (line.sku, line.quantity, price)
-            for line, price in zip(draft.lines, quote.unit_prices_minor, strict=True)
+            (line.sku, line.quantity, price, waiting)
+            for line, price, waiting in zip(
+                draft.lines,
+                quote.unit_prices_minor,
+                order.waiting_units or (0,) * len(draft.lines),
+                strict=True,
+            )
         ),
         "served_version": order.served_version,
         "placed_at": placed_at,
@@ -61,7 +66,8 @@ def stored_document(order: Order) -> dict[str, Any]:
         "ship_to": order.ship_to,
         "metadata": order.metadata,
         "lines": line_documents(
-            (line.sku, line.quantity, line.unit_price_minor) for line in order.lines.all()
+            (line.sku, line.quantity, line.unit_price_minor, line.backordered)
+            for line in order.lines.all()
         ),
         "served_version": order.served_version,
         "placed_at": instant(order.placed_at),
@@ -70,16 +76,17 @@ def stored_document(order: Order) -> dict[str, Any]:
     }
 
 
-def line_documents(lines: Iterable[tuple[str, int, int]]) -> list[dict[str, Any]]:
-    """Return the documents of lines, each a SKU's code, a quantity and a unit price."""
+def line_documents(lines: Iterable[tuple[str, int, int, int]]) -> list[dict[str, Any]]:
+    """Return the documents of lines: a SKU's code, quantity, unit price, units backordered."""
     return [
         {
             "sku": sku,
             "quantity": quantity,
             "unit_price_minor": price,
             "total_minor": quantity * price,
+            "backordered": backordered,
         }
-        for sku, quantity, price in lines
+        for sku, quantity, price, backordered in lines
     ]
 
 

@@ -76,6 +76,8 @@ class Line(models.Model):
     quantity = models.IntegerField()
     unit_price_minor = models.BigIntegerField()
     total_minor = models.BigIntegerField()
+    # Units that were not there when the order was placed.
+    backordered = models.IntegerField(default=0, db_default=0)
 
     class Meta:
         constraints = [

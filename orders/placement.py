@@ -25,12 +25,12 @@ from events.usecases import (
     release_keys,
     repeat_answer,
 )
-from inventory.usecases import Demand, Provenance, Sku, allocate, lock_stock
+from inventory.usecases import Demand, Grant, Provenance, Sku, allocate, lock_stock
 from orders import storage
 from orders.documents import address, etag, placed_document
 from orders.intake import Intake
 from orders.reading import OrderText, keep_texts
-from orders.rules import NewOrder, OrderDraft, OrderInvalid, out_of_stock, quote
+from orders.rules import NewOrder, OrderDraft, OrderInvalid, out_of_stock, quote, waiting_by_line
 from rollout.codepath import ERROR, IGNORED, OK, REJECT, outcome_of, serving
 
 
@@ -200,21 +200,27 @@ def _place_claimed(placements: Sequence[Placement], *, waits: bool) -> list[Told
         for placement, (number,) in zip(placements, numbers.fetchall(), strict=True)
     ]
     demands = [
-        Demand(order.id, order.draft.units_by_sku(), placement.provenance, at=placement.now)
+        Demand(
+            order.id,
+            order.draft.units_by_sku(),
+            placement.provenance,
+            at=placement.now,
+            allow_backorder=order.draft.allow_backorder,
+        )
         for placement, order in zip(placements, priced, strict=True)
         if isinstance(order, NewOrder)
     ]
-    decisions = iter(allocate(demands, levels))
+    grants = iter(allocate(demands, levels))
     told: list[Told] = []
     placed: list[NewOrder] = []
     for order in priced:
         if not isinstance(order, NewOrder):
             told.append(order)
-        elif shortages := next(decisions):
-            told.append(out_of_stock(order.draft, shortages))
+        elif (granted := next(grants)).shortages:
+            told.append(out_of_stock(order.draft, granted.shortages))
         else:
-            placed.append(order)
-            told.append(_answer(order))
+            placed.append(_waiting(order, granted))
+            told.append(_answer(placed[-1]))
     if placed:
         storage.add_orders(placed)
         record_events([_placed_event(order) for order in placed])
@@ -238,6 +244,13 @@ def _priced(placement: Placement, number: int, skus: Mapping[str, Sku]) -> NewOr
         rules_generation=placement.provenance.rules_generation,
         trace_id=placement.provenance.trace_id,
     )
+
+
+def _waiting(order: NewOrder, granted: Grant) -> NewOrder:
+    if not order.draft.allow_backorder:
+        return order
+    waiting = {sku: sum(pick.waiting for pick in picks) for sku, picks in granted.picks.items()}
+    return replace(order, waiting_units=waiting_by_line(order.draft.lines, waiting))
 
 
 def _answer(order: NewOrder) -> Answer:

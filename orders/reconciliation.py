@@ -23,7 +23,7 @@ class Discrepancy:
     found: str
 
 
-COUNTERS = ("on_hand", "unavailable", "held", "allocated", "incoming", "shortfall")
+COUNTERS = ("on_hand", "unavailable", "held", "allocated", "waiting", "incoming", "shortfall")
 
 _SUMS = ", ".join(f"coalesce(sum(m.{name}_change), 0) AS {name}" for name in COUNTERS)
 _LEVEL_ROW = ", ".join(f"l.{name}" for name in COUNTERS)
@@ -58,6 +58,17 @@ CHECKS = {
           FROM inventory_stocklevel l LEFT JOIN inventory_allocation a ON a.level_id = l.id
          GROUP BY l.id
         HAVING l.allocated <> coalesce(sum(a.units - a.released_units - a.shipped_units), 0)""",
+    "waiting units are waited for by orders": """
+        SELECT 'level ' || l.id,
+               format('level %s, allocations %s', l.waiting, coalesce(sum(a.waiting_units), 0))
+          FROM inventory_stocklevel l LEFT JOIN inventory_allocation a ON a.level_id = l.id
+         GROUP BY l.id HAVING l.waiting <> coalesce(sum(a.waiting_units), 0)""",
+    "nobody waits for units that are there": """
+        SELECT 'level ' || id, format('waiting %s, free %s', waiting,
+                      on_hand - unavailable - safety - held - (allocated - waiting))
+          FROM inventory_stocklevel
+         WHERE waiting > 0
+           AND on_hand - unavailable - safety - held - (allocated - waiting) > 0""",
     "each line has its units": """
         SELECT format('order %s, SKU %s', coalesce(l.order_id, a.order_id),
                       coalesce(l.sku, a.sku)),

@@ -73,6 +73,7 @@ class OrderDraft:
     An order as its sender wants it.
 
     lines: 1 … LINES_MAX, kept as sent, also two of one SKU. ship_to and metadata: as sent.
+    allow_backorder: the buyer agrees to wait for units, where the SKU may be sold so.
     """
 
     customer: str
@@ -81,6 +82,7 @@ class OrderDraft:
     charges: tuple[Charge, ...] = ()
     ship_to: Mapping[str, Any] | None = None
     metadata: Mapping[str, Any] | None = None
+    allow_backorder: bool = False
 
     def units_by_sku(self) -> dict[str, int]:
         """Return what the order takes from stock: units by SKU, summed over its lines."""
@@ -216,7 +218,11 @@ def out_of_stock(draft: OrderDraft, shortages: Sequence[Short]) -> InsufficientS
 
 @dataclass(frozen=True, slots=True)
 class NewOrder:
-    """A draft that has a price: all that is written of it, but for the version."""
+    """
+    A draft that has a price: all that is written of it, but for the version.
+
+    waiting_units: of each line, in their order; empty when none waits.
+    """
 
     id: UUID
     number: int
@@ -227,3 +233,18 @@ class NewOrder:
     served_version: str
     rules_generation: int | None = None
     trace_id: str = ""
+    waiting_units: tuple[int, ...] = ()
+
+
+def waiting_by_line(lines: Sequence[LineDraft], waiting: Mapping[str, int]) -> tuple[int, ...]:
+    """
+    Return how many units of each line wait; waiting: units by SKU code.
+
+    What is there goes to the first of two lines of one SKU.
+    """
+    left = dict(waiting)
+    units = []
+    for line in reversed(lines):
+        units.append(min(line.quantity, left.get(line.sku, 0)))
+        left[line.sku] = left.get(line.sku, 0) - units[-1]
+    return tuple(reversed(units))

@@ -30,9 +30,10 @@ SELECT id, number, account, customer, reference, 'placed', 'unpaid', 'unfulfille
 """
 
 ADD_LINES = """
-INSERT INTO orders_line (order_id, position, sku, quantity, unit_price_minor, total_minor)
-SELECT o, n, sku, q, p, q * p
-  FROM jsonb_to_recordset(%s::jsonb) AS r(o uuid, n int, sku text, q int, p bigint)
+INSERT INTO orders_line
+       (order_id, position, sku, quantity, unit_price_minor, total_minor, backordered)
+SELECT o, n, sku, q, p, q * p, coalesce(w, 0)
+  FROM jsonb_to_recordset(%s::jsonb) AS r(o uuid, n int, sku text, q int, p bigint, w int)
 """
 
 # Statements that the server prepares; a test prepares each against the migrated schema.
@@ -49,6 +50,7 @@ def add_orders(orders: Sequence[NewOrder]) -> None:
     hot_cursor().execute(ADD_ORDERS, (document([_order_row(order) for order in orders]),))
     lines = [
         {"o": order.id, "n": n, "sku": line.sku, "q": line.quantity, "p": price}
+        | ({"w": order.waiting_units[n]} if order.waiting_units else {})
         for order in orders
         for n, (line, price) in enumerate(
             zip(order.draft.lines, order.quote.unit_prices_minor, strict=True)

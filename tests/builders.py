@@ -37,10 +37,20 @@ def given_stock(code: str = "CUP", *, on_hand: int, **sku) -> Sku:
     """Add a SKU and receive its stock."""
     added = given_sku(code, **sku)
     if on_hand:
-        inventory.receive_stock(
-            request=a_request(), sku=code, quantity=on_hand, provenance=TESTER, now=NOON
-        )
+        given_units(code, on_hand)
     return added
+
+
+def given_units(code: str, units: int, *, location: str = "main") -> None:
+    """Receive units of a SKU at a location."""
+    inventory.receive_stock(
+        request=a_request(),
+        sku=code,
+        quantity=units,
+        location=location,
+        provenance=TESTER,
+        now=NOON,
+    )
 
 
 def a_request(key: str | None = None, *, account_id: int = 0, body: bytes = b"") -> KeyedRequest:
@@ -102,6 +112,20 @@ def what_moved() -> dict[str, object]:
         "events": Event.objects.count(),
         "answered_keys": IdempotencyKey.objects.count(),
     }
+
+
+def discrepancies() -> list[tuple[str, str, str]]:
+    """Return what reconcile would find, seen from inside the test's own transaction."""
+    from django.db import connection
+
+    from orders.reconciliation import CHECKS
+
+    found = []
+    with connection.cursor() as cursor:
+        for check, statement in CHECKS.items():
+            cursor.execute(statement)
+            found += [(check, *row) for row in cursor.fetchall()]
+    return found
 
 
 def given_api_key(account: User | None = None, *scopes: str) -> str:

@@ -56,7 +56,15 @@ PLACED = ORDER | {
     "subtotal_minor": 750,
     "total_minor": 1245,
     "metadata": None,
-    "lines": [{"sku": "22196", "quantity": 3, "unit_price_minor": 250, "total_minor": 750}],
+    "lines": [
+        {
+            "sku": "22196",
+            "quantity": 3,
+            "unit_price_minor": 250,
+            "total_minor": 750,
+            "backordered": 0,
+        }
+    ],
     "served_version": "v2",
     "placed_at": "2026-05-04T12:00:00.000000Z",
     "updated_at": "2026-05-04T12:00:00.000000Z",

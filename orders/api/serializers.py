@@ -88,6 +88,9 @@ class OrderIn(Body):
     charges: Annotated[list[ChargeIn], Field(max_length=50)] = []
     ship_to: ShipTo | None = None
     metadata: Metadata | None = None
+    allow_backorder: Annotated[
+        bool, Field(description="Wait for what is not there, where the SKU may be sold so.")
+    ] = False
 
     def draft(self) -> OrderDraft:
         """Return the order as the use case takes it."""
@@ -98,6 +101,7 @@ class OrderIn(Body):
             charges=tuple(Charge(c.code, c.name, c.amount_minor) for c in self.charges),
             ship_to=None if self.ship_to is None else self.ship_to.model_dump(),
             metadata=self.metadata,
+            allow_backorder=self.allow_backorder,
         )
 
 
@@ -160,12 +164,17 @@ class EventQuery(BaseModel):
 
 
 class LineOut(BaseModel):
-    """One line as it was sent, with the price it was placed at."""
+    """
+    One line as it was sent, with the price it was placed at.
+
+    backordered: units that were not there when the order was placed.
+    """
 
     sku: str
     quantity: int
     unit_price_minor: int
     total_minor: int
+    backordered: int
 
 
 class ChargeOut(BaseModel):

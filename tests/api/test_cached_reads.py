@@ -32,7 +32,7 @@ class CachedOrderTests(TestCase):
         self.path = self.placed.location.removeprefix("/api/v1")
 
     def key(self):
-        return f"order:1:{self.account.pk}:{self.placed.location}"
+        return f"order:2:{self.account.pk}:{self.placed.location}"
 
     def test_reads_a_placed_order_without_asking_the_database_for_it(self):
         Order.objects.update(customer="changed behind the cache")
@@ -51,7 +51,7 @@ class CachedOrderTests(TestCase):
 
     def test_never_shows_an_order_to_another_account(self):
         stranger = given_account("stranger")
-        cache.set(f"order:1:{stranger.pk}:{self.placed.location}", cache.get(self.key()))
+        cache.set(f"order:2:{stranger.pk}:{self.placed.location}", cache.get(self.key()))
 
         answer = Caller(given_api_key(stranger)).get(self.path)
 

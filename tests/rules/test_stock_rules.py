@@ -6,52 +6,12 @@ from hypothesis import strategies as st
 from inventory.rules import (
     Change,
     Level,
-    Shortage,
-    grant,
+    difference,
     money_text,
     moved,
-    recorded,
+    settled,
     shortfall_of,
 )
-
-SKUS = st.sampled_from(["A", "B", "C"])
-DEMANDS = st.lists(st.dictionaries(SKUS, st.integers(1, 6), min_size=1), max_size=12)
-STOCK = st.dictionaries(SKUS, st.integers(0, 20))
-
-
-class GrantTests:
-    def test_grants_the_last_unit_once(self):
-        assert grant([{"CUP": 1}, {"CUP": 1}], {"CUP": 1}) == [(), (Shortage("CUP", 1, 0),)]
-
-    def test_a_refused_demand_takes_nothing(self):
-        decisions = grant([{"CUP": 2, "POT": 9}, {"CUP": 2}], {"CUP": 2, "POT": 1})
-
-        assert decisions == [(Shortage("POT", 9, 1),), ()]
-
-    @given(DEMANDS, STOCK)
-    def test_never_grants_more_than_there_is_and_never_refuses_what_is_there(self, demands, stock):
-        left = dict(stock)
-        for units, shortages in zip(demands, grant(demands, stock), strict=True):
-            tracked = {sku: n for sku, n in units.items() if sku in left}
-            fits = all(n <= left[sku] for sku, n in tracked.items())
-            assert (not shortages) == fits
-            assert {s.sku for s in shortages} == {s for s, n in tracked.items() if n > left[s]}
-            if fits:
-                for sku, n in tracked.items():
-                    left[sku] -= n
-        assert all(units >= 0 for units in left.values())
-
-    @given(DEMANDS, STOCK, st.integers(0, 12))
-    def test_a_batch_decides_like_its_parts_in_a_row(self, demands, stock, cut):
-        whole = grant(demands, stock)
-        head = grant(demands[:cut], stock)
-        left = dict(stock)
-        for units, shortages in zip(demands[:cut], head, strict=True):
-            for sku, n in () if shortages else units.items():
-                if sku in left:
-                    left[sku] -= n
-
-        assert whole == head + grant(demands[cut:], left)
 
 
 class LevelTests:
@@ -69,9 +29,30 @@ class LevelTests:
         if on_hand + delta < 0:
             return
 
-        after = recorded(level, delta)
+        after = settled(level, difference(level, delta))
 
         assert after.shortfall == max(0, level.allocated - after.on_hand) == shortfall_of(after)
+
+    def test_no_more_is_in_quarantine_than_is_there(self):
+        after = settled(Level(1, "CUP", on_hand=5, unavailable=4), Change(-3, -2))
+
+        assert after == settled(
+            Level(1, "CUP", on_hand=5, unavailable=4),
+            difference(Level(1, "CUP", on_hand=5, unavailable=4), -3),
+        )
+
+    def test_who_agreed_to_wait_is_not_short(self):
+        level = Level(1, "CUP", on_hand=2, allocated=5, waiting=3, backorder_limit=9)
+
+        assert shortfall_of(level) == 0
+        assert settled(level, difference(level, -1)).shortfall == 1
+
+    def test_what_comes_in_goes_to_those_who_wait(self):
+        level = Level(1, "CUP", on_hand=2, allocated=5, waiting=3, backorder_limit=9)
+
+        more = settled(level, difference(level, 2))
+
+        assert (more.fillable, more.available) == (2, 0)
 
 
 class MoneyTextTests:

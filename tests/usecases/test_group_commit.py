@@ -13,13 +13,22 @@ from hypothesis.extra.django import TestCase
 
 from events.models import Event, IdempotencyKey
 from events.usecases import Answer, IdempotencyKeyReused, StoredRefusal
-from inventory.models import Allocation, Movement, StockLevel
+from inventory.models import Allocation, Location, Movement, Sku, StockLevel
 from orders import codepaths
 from orders.models import Line, Order
 from orders.placement import Placement, Told, place_together
 from orders.rules import Charge, LineDraft, OrderDraft
 from rollout.codepath import override
-from tests.builders import NOON, TESTER, a_request, given_account, given_sku, given_stock, level_of
+from tests.builders import (
+    NOON,
+    TESTER,
+    a_request,
+    given_account,
+    given_sku,
+    given_stock,
+    given_units,
+    level_of,
+)
 
 # Short stock, so that orders come to differ by what those before them took.
 STOCK = {"CUP": 6, "POT": 3, "TEA": 0}
@@ -33,7 +42,13 @@ lines = st.lists(
 charges = st.sampled_from(
     [(), (), (Charge("POST", "Postage", 500),), (Charge("GIFT", "Voucher", -400),)]
 )
-drafts = st.builds(OrderDraft, customer=st.just("c-17"), lines=lines, charges=charges)
+drafts = st.builds(
+    OrderDraft,
+    customer=st.just("c-17"),
+    lines=lines,
+    charges=charges,
+    allow_backorder=st.booleans(),
+)
 # Few keys: some come twice in a batch, with the same body or with another.
 asked = st.tuples(drafts, st.integers(0, 2), st.booleans())
 batches = st.lists(asked, min_size=1, max_size=8)
@@ -50,6 +65,11 @@ class GroupCommitTests(TestCase):
         for code, on_hand in STOCK.items():
             given_stock(code, on_hand=on_hand)
         given_sku("GIFT-WRAP", is_tracked=False)
+        # The pot lies at two places, and for tea one may wait.
+        Location.objects.create(code="annex", name="Annex", priority=-1)
+        given_units("POT", 2, location="annex")
+        Sku.objects.filter(code="TEA").update(sell_policy="backorder")
+        StockLevel.objects.filter(sku__code="TEA").update(backorder_limit=4)
         given_stock("OLD-CUP", on_hand=5, is_active=False)
         given_stock("US-CUP", on_hand=5, currency="USD")
 
@@ -183,18 +203,20 @@ def tables() -> dict[str, list[tuple[object, ...]]]:
             for o in ordered
         ],
         "lines": sorted(
-            (key_of[line.order_id], line.position, line.sku, line.quantity, line.unit_price_minor)
+            (key_of[line.order_id], line.position, line.sku, line.quantity, line.unit_price_minor,
+             line.backordered)
             for line in Line.objects.all()
         ),
         "levels": sorted(StockLevel.objects.values_list()),
         "movements": [
-            (m.level_id, m.level_version, m.kind, m.allocated_change, m.allocated_after,
-             m.on_hand_after, m.order_id and key_of[m.order_id], m.actor, m.served_version,
-             m.created_at)
+            (m.level_id, m.level_version, m.kind, m.allocated_change, m.waiting_change,
+             m.allocated_after, m.on_hand_after, m.order_id and key_of[m.order_id], m.actor,
+             m.served_version, m.created_at)
             for m in Movement.objects.order_by("level_id", "level_version")
         ],
         "allocations": sorted(
-            (key_of[a.order_id], a.level_id, a.units) for a in Allocation.objects.all()
+            (key_of[a.order_id], a.level_id, a.units, a.waiting_units)
+            for a in Allocation.objects.all()
         ),
         "events": sorted(
             (e.data["reference"], e.type, e.aggregate_version, e.data["total_minor"], e.occurred_at)

@@ -19,6 +19,9 @@ CORRUPTIONS = {
     " SET on_hand_after = on_hand_after + 1 WHERE kind = 'allocate'",
     "allocated units are promised to orders": "UPDATE inventory_allocation"
     " SET released_units = released_units + 1",
+    "waiting units are waited for by orders": "UPDATE inventory_allocation SET waiting_units = 1",
+    "nobody waits for units that are there": "UPDATE inventory_stocklevel"
+    " SET backorder_limit = 1, waiting = 1 WHERE allocated > 0",
     "each line has its units": "UPDATE orders_line SET quantity = 3, total_minor = 750",
     "each total is the sum of its lines and charges": "UPDATE orders_order"
     " SET total_minor = total_minor + 1",

@@ -178,14 +178,14 @@ class AllocateTests(TestCase):
         ids = [uuid.uuid4() for _ in demands]
         with transaction.atomic():
             _, levels, _ = usecases.lock_stock(["CUP", "POT", "WRAP"])
-            decisions = usecases.allocate(
+            grants = usecases.allocate(
                 [
                     Demand(order_id, units, TESTER, at=NOON)
                     for order_id, units in zip(ids, demands, strict=True)
                 ],
                 levels,
             )
-        return ids, decisions
+        return ids, [granted.shortages for granted in grants]
 
     def test_promises_units_in_the_order_asked_for(self):
         _, decisions = self.allocate({"CUP": 3}, {"CUP": 3}, {"CUP": 2})
