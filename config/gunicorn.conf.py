@@ -84,6 +84,7 @@ def when_ready(server: Arbiter) -> None:
         return
     # A mistake in an address stops the start here, and not the first customer.
     get_resolver().url_patterns  # noqa: B018 - reading it imports every view
+    import_string("config.sampling.start")
     gc.collect()
     # The collector writes into the objects it visits, and a page written to is shared no more.
     gc.freeze()
@@ -117,6 +118,7 @@ def post_worker_init(worker: Worker) -> None:
     connection.pool.open()  # type: ignore[attr-defined]
     # Rules before the first request, and not in the master: nothing that follows survives a fork.
     import_string("rollout.worker.start")()
+    import_string("config.sampling.start")()
 
     # By its name: what the master had imported, no reload would renew.
     start_draining = import_string("config.health.start_draining")

@@ -47,7 +47,7 @@ def _add_up(file: Path) -> None:
     sums: dict[str, float] = {}
     for source in (total, file):
         if source.exists():
-            for key, value, _, _ in MmapedDict.read_all_values_from_file(str(source)):
+            for key, value, _, _ in MmapedDict.read_all_values_from_file(str(source)):  # type: ignore[no-untyped-call]
                 sums[key] = sums.get(key, 0.0) + value
     # Whole or not at all, and under a name that nobody reads until it is whole.
     draft = total.with_suffix(".draft")

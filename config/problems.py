@@ -23,6 +23,7 @@ from rest_framework import exceptions as drf_exceptions
 from rest_framework.views import APIView
 
 from config import errors
+from config.metrics import refusals_with
 
 logger = logging.getLogger(__name__)
 
@@ -139,6 +140,7 @@ def problem_response(request: HttpRequest, refusal: Any) -> HttpResponse:
 
     Works outside of Django REST framework, also where no middleware has run.
     """
+    refusals_with(refusal.code).inc()
     status = STATUS_BY_KIND[refusal.kind]
     headers = dict(getattr(refusal, "headers", {}))
     retry_after_s = getattr(refusal, "retry_after_s", None)

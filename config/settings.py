@@ -64,7 +64,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "config.metrics.Measured",
+    "config.measured.Measured",
     "config.middleware.Edge",
     # Outside of all that may still fail: what fails after a version answered is the version's too.
     "rollout.middleware.RolloutMiddleware",
@@ -306,6 +306,8 @@ SERVICE_NAME = env_text("OTEL_SERVICE_NAME", default="sluice")
 METRICS_BIND = env_text("METRICS_BIND", default="")
 METRICS_PORT = METRICS_BIND.rpartition(":")[2]
 METRICS_TOKEN = env_text("METRICS_TOKEN", default="")
+# What one worker asks the database now and then, for all: see config.sampling.
+METRICS_SAMPLES: list[str] = []
 if IS_PRODUCTION and METRICS_TOKEN and len(METRICS_TOKEN) < 20:
     raise ImproperlyConfigured("METRICS_TOKEN: production needs 20 characters or more")
 

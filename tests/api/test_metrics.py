@@ -9,7 +9,7 @@ from django.http import FileResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory, SimpleTestCase, override_settings
 from prometheus_client import REGISTRY, generate_latest
 
-from config.metrics import Measured, template_of
+from config.measured import Measured, template_of
 from tests.measured import Scrape
 
 REQUESTS, DURATIONS = "http_server_requests_total", "http_server_duration_seconds_count"
@@ -128,6 +128,8 @@ class TemplateTests(SimpleTestCase):
     def test_is_the_route_as_the_documentation_writes_it(self):
         assert template_of("api/v1/orders/<uuid:order_id>") == "/api/v1/orders/{order_id}"
         assert template_of("api/errors/<code>") == "/api/errors/{code}"
+        stock = "api/v1/stock/(?P<code>[A-Za-z0-9._-]{1,64})/receipts$"
+        assert template_of(stock) == "/api/v1/stock/{code}/receipts"
 
     def test_is_one_for_the_back_office(self):
         assert template_of("admin/orders/order/<path:object_id>/change/") == "/admin/"

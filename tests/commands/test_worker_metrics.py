@@ -1,0 +1,85 @@
+"""What a worker measures of itself."""
+
+import gc
+
+import pytest
+from prometheus_client import REGISTRY, Gauge, generate_latest
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from config.worker_metrics import CpuTime, GcPauses, MeasuredPool, show_memory
+from tests.measured import Scrape
+
+
+def told() -> Scrape:
+    return Scrape(generate_latest(REGISTRY).decode())
+
+
+class GcPausesTests:
+    def test_are_counted_by_generation_after_they_happened(self):
+        name, before = "worker_gc_pause_seconds_count", told()
+        pauses = GcPauses()
+        gc.callbacks.append(pauses.note)
+        try:
+            gc.collect(1)
+            gc.collect(2)
+            gc.collect(2)
+        finally:
+            gc.callbacks.remove(pauses.note)
+        assert told().value(name) == before.value(name)
+
+        pauses.count()
+
+        after = told()
+        assert after.value(name, generation="1") - before.value(name, generation="1") == 1
+        assert after.value(name, generation="2") - before.value(name, generation="2") == 2
+
+
+class CpuTimeTests:
+    def test_only_grows(self):
+        before = told()
+        time = CpuTime()
+
+        sum(range(2_000_000))
+        time.count()
+
+        assert told().value("worker_cpu_seconds_total") > before.value("worker_cpu_seconds_total")
+
+
+class MemoryTests:
+    def test_is_that_of_this_process(self):
+        show_memory()
+
+        assert 20e6 < told().value("worker_memory_pss_bytes") < 2e9
+        assert 20e6 < told().value("worker_memory_rss_bytes") < 2e9
+
+
+class PoolTests:
+    def test_shows_who_waits_for_a_connection_and_who_got_none(self):
+        before = told()
+        nowhere = "host=127.0.0.1 port=1 connect_timeout=1"
+        with ConnectionPool(nowhere, min_size=1, max_size=3, open=False, timeout=0.05) as pool:
+            measured = MeasuredPool(pool)
+            with pytest.raises(PoolTimeout):
+                pool.getconn()
+            measured.show()
+            measured.show()
+
+        after = told()
+        waits = "database_pool_wait_seconds_count"
+        assert after.value(waits) - before.value(waits) == 1
+        refused = "database_pool_refusals_total"
+        assert after.value(refused) - before.value(refused) == 1
+        assert after.value("database_pool_size_max") == 3
+
+
+class GaugesTests:
+    def test_speak_of_processes_that_live(self):
+        """Any other mode would keep what a dead worker said, or name workers by their number."""
+        modes = {
+            gauge._name: gauge._multiprocess_mode
+            for gauge in set(REGISTRY._names_to_collectors.values())
+            if isinstance(gauge, Gauge) and not gauge._name.startswith("django_")
+        }
+
+        assert modes["workers"] == "livesum"
+        assert {name for name, mode in modes.items() if not mode.startswith("live")} == set()
