@@ -329,6 +329,9 @@ WHITENOISE_ALLOW_ALL_ORIGINS = False  # Our pages are on one origin; others' are
 # the stock of a hot SKU locked for longer than the orders that wait for it.
 ORDERS_BATCH_LINES_MAX = env_int("ORDERS_BATCH_LINES_MAX", default=1000, at_least=1, at_most=10_000)
 
+# How long an order waits for its money before it expires, unless it says so itself; 0: for ever.
+ORDERS_PAY_WITHIN_S = env_int("ORDERS_PAY_WITHIN_S", default=0, at_least=0, at_most=7_776_000)
+
 # What is read through Redis may be this old, and says so.
 ORDER_CACHE_S = env_int("ORDER_CACHE_S", default=30, at_least=1, at_most=3600)
 AVAILABILITY_CACHE_S = env_int("AVAILABILITY_CACHE_S", default=2, at_least=1, at_most=60)

@@ -1,12 +1,15 @@
 """An order as its account reads it: one shape, from a placement and from the tables."""
 
-from collections.abc import Iterable
+import re
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from orders.lifecycle import FulfillmentStatus, LineState, PaymentStatus, Status
 from orders.models import Order
 from orders.rules import NewOrder
+
+ETAG = re.compile(r'"[0-9]{1,9}"')
 
 
 def placed_document(order: NewOrder) -> dict[str, Any]:
@@ -16,9 +19,10 @@ def placed_document(order: NewOrder) -> dict[str, Any]:
     return {
         "id": str(order.id),
         "number": order.number,
-        "status": Order.Status.PLACED.value,
-        "payment_status": Order.PaymentStatus.UNPAID.value,
-        "fulfillment_status": Order.FulfillmentStatus.UNFULFILLED.value,
+        "status": Status.PLACED.value,
+        "payment_status": PaymentStatus.UNPAID.value,
+        "fulfillment_status": FulfillmentStatus.UNFULFILLED.value,
+        "attention": None,
         "customer": draft.customer,
         "reference": draft.reference or None,
         "currency": quote.currency,
@@ -28,17 +32,24 @@ def placed_document(order: NewOrder) -> dict[str, Any]:
             for charge in draft.charges
         ],
         "total_minor": quote.total_minor,
+        "due_minor": quote.total_minor,
+        "authorized_minor": 0,
+        "captured_minor": 0,
+        "refunded_minor": 0,
+        "pay_before": None if order.pay_before is None else instant(order.pay_before),
         "ship_to": draft.ship_to,
         "metadata": draft.metadata,
-        "lines": line_documents(
-            (line.sku, line.quantity, price, waiting)
-            for line, price, waiting in zip(
-                draft.lines,
-                quote.unit_prices_minor,
-                order.waiting_units or (0,) * len(draft.lines),
-                strict=True,
+        "lines": [
+            _line_document(LineState(n, line.sku, line.quantity, price, backordered=waiting))
+            for n, (line, price, waiting) in enumerate(
+                zip(
+                    draft.lines,
+                    quote.unit_prices_minor,
+                    order.waiting_units or (0,) * len(draft.lines),
+                    strict=True,
+                )
             )
-        ),
+        ],
         "served_version": order.served_version,
         "placed_at": placed_at,
         "updated_at": placed_at,
@@ -48,12 +59,14 @@ def placed_document(order: NewOrder) -> dict[str, Any]:
 
 def stored_document(order: Order) -> dict[str, Any]:
     """Return the document of a row that came with its lines."""
+    state = order.state
     return {
         "id": str(order.pk),
         "number": order.number,
         "status": order.status,
         "payment_status": order.payment_status,
         "fulfillment_status": order.fulfillment_status,
+        "attention": order.attention or None,
         "customer": order.customer,
         "reference": order.reference or None,
         "currency": order.currency,
@@ -63,12 +76,14 @@ def stored_document(order: Order) -> dict[str, Any]:
             for charge in order.charges
         ],
         "total_minor": order.total_minor,
+        "due_minor": state.due_minor,
+        "authorized_minor": order.authorized_minor,
+        "captured_minor": order.captured_minor,
+        "refunded_minor": order.refunded_minor,
+        "pay_before": None if order.pay_before is None else instant(order.pay_before),
         "ship_to": order.ship_to,
         "metadata": order.metadata,
-        "lines": line_documents(
-            (line.sku, line.quantity, line.unit_price_minor, line.backordered)
-            for line in order.lines.all()
-        ),
+        "lines": [_line_document(line) for line in state.lines],
         "served_version": order.served_version,
         "placed_at": instant(order.placed_at),
         "updated_at": instant(order.updated_at),
@@ -76,18 +91,18 @@ def stored_document(order: Order) -> dict[str, Any]:
     }
 
 
-def line_documents(lines: Iterable[tuple[str, int, int, int]]) -> list[dict[str, Any]]:
-    """Return the documents of lines: a SKU's code, quantity, unit price, units backordered."""
-    return [
-        {
-            "sku": sku,
-            "quantity": quantity,
-            "unit_price_minor": price,
-            "total_minor": quantity * price,
-            "backordered": backordered,
-        }
-        for sku, quantity, price, backordered in lines
-    ]
+def _line_document(line: LineState) -> dict[str, Any]:
+    return {
+        "position": line.position,
+        "sku": line.sku,
+        "quantity": line.quantity,
+        "unit_price_minor": line.unit_price_minor,
+        "total_minor": line.quantity * line.unit_price_minor,
+        "backordered": line.backordered,
+        "cancelled_quantity": line.cancelled,
+        "fulfilled_quantity": line.fulfilled,
+        "returned_quantity": line.returned,
+    }
 
 
 def address(order_id: UUID) -> str:
@@ -98,6 +113,18 @@ def address(order_id: UUID) -> str:
 def etag(version: int) -> str:
     """Return the ETag of an order's version."""
     return f'"{version}"'
+
+
+def versions_of(if_match: str | None) -> frozenset[int] | None:
+    """
+    Return the versions that an If-Match header allows, None for any.
+
+    What is not an ETag of ours is one that no order has, so that it allows nothing.
+    """
+    if if_match is None or if_match.strip() == "*":
+        return None
+    tags = (tag.strip() for tag in if_match.split(","))
+    return frozenset(int(tag[1:-1]) for tag in tags if ETAG.fullmatch(tag))
 
 
 def instant(moment: datetime) -> str:

@@ -1,8 +1,23 @@
-"""Orders, as they were placed."""
+"""Orders, as they were placed, and what became of them."""
+
+from enum import StrEnum
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
+
+from orders.lifecycle import (
+    Attention,
+    FulfillmentStatus,
+    LineState,
+    OrderState,
+    PaymentStatus,
+    Status,
+)
+
+
+def _choices(names: type[StrEnum]) -> list[tuple[str, str]]:
+    return [(name.value, name.value.replace("_", " ").capitalize()) for name in names]
 
 
 class Order(models.Model):
@@ -13,15 +28,6 @@ class Order(models.Model):
     the account's row, the same row for every order of a shop.
     """
 
-    class Status(models.TextChoices):
-        PLACED = "placed"
-
-    class PaymentStatus(models.TextChoices):
-        UNPAID = "unpaid"
-
-    class FulfillmentStatus(models.TextChoices):
-        UNFULFILLED = "unfulfilled"
-
     id = models.UUIDField(primary_key=True)
     number = models.BigIntegerField(unique=True)
     account = models.ForeignKey(
@@ -29,9 +35,9 @@ class Order(models.Model):
     )
     customer = models.CharField(max_length=128)
     reference = models.CharField(max_length=128, blank=True)
-    status = models.CharField(max_length=16, choices=Status)
-    payment_status = models.CharField(max_length=24, choices=PaymentStatus)
-    fulfillment_status = models.CharField(max_length=16, choices=FulfillmentStatus)
+    status = models.CharField(max_length=16, choices=_choices(Status))
+    payment_status = models.CharField(max_length=24, choices=_choices(PaymentStatus))
+    fulfillment_status = models.CharField(max_length=16, choices=_choices(FulfillmentStatus))
     currency = models.CharField(max_length=3)
     subtotal_minor = models.BigIntegerField()
     charges = models.JSONField()
@@ -44,6 +50,14 @@ class Order(models.Model):
     placed_at = models.DateTimeField()
     updated_at = models.DateTimeField()
     version = models.IntegerField(default=1)
+    # Each has a default in the database: what places orders writes none of them.
+    authorized_minor = models.BigIntegerField(db_default=0)
+    captured_minor = models.BigIntegerField(db_default=0)
+    refunded_minor = models.BigIntegerField(db_default=0)
+    attention = models.CharField(
+        max_length=32, blank=True, choices=_choices(Attention), db_default=""
+    )
+    pay_before = models.DateTimeField(null=True)
 
     class Meta:
         constraints = [
@@ -59,10 +73,40 @@ class Order(models.Model):
                 name="orders_by_reference",
                 condition=~Q(reference=""),
             ),
+            models.Index(fields=["account", "status", "-id"], name="orders_by_status"),
+            models.Index(
+                fields=["account", "-id"],
+                name="orders_by_attention",
+                condition=~Q(attention=""),
+            ),
+            # What the sweeper reads: it is empty but for what waits for its money.
+            models.Index(
+                fields=["pay_before"],
+                name="orders_by_deadline",
+                condition=Q(status=Status.PLACED, pay_before__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
         return f"Order {self.number}"
+
+    @property
+    def state(self) -> OrderState:
+        """All that decides what may become of it; reads its lines."""
+        return OrderState(
+            id=self.id,
+            account_id=self.account_id,
+            version=self.version,
+            status=Status(self.status),
+            currency=self.currency,
+            total_minor=self.total_minor,
+            lines=tuple(line.state for line in self.lines.all()),
+            authorized_minor=self.authorized_minor,
+            captured_minor=self.captured_minor,
+            refunded_minor=self.refunded_minor,
+            has_failed_payment=self.payment_status == PaymentStatus.FAILED,
+            attention=Attention(self.attention) if self.attention else None,
+        )
 
 
 class Line(models.Model):
@@ -78,15 +122,114 @@ class Line(models.Model):
     total_minor = models.BigIntegerField()
     # Units that were not there when the order was placed.
     backordered = models.IntegerField(default=0, db_default=0)
+    cancelled_quantity = models.IntegerField(db_default=0)
+    fulfilled_quantity = models.IntegerField(db_default=0)
+    returned_quantity = models.IntegerField(db_default=0)
 
     class Meta:
         constraints = [
             models.CheckConstraint(
                 name="orders_line_adds_up",
                 condition=Q(quantity__gte=1, total_minor=F("quantity") * F("unit_price_minor")),
-            )
+            ),
+            models.CheckConstraint(
+                name="orders_line_units",
+                condition=Q(
+                    quantity__gte=F("cancelled_quantity") + F("fulfilled_quantity"),
+                    fulfilled_quantity__gte=F("returned_quantity"),
+                    cancelled_quantity__gte=0,
+                    returned_quantity__gte=0,
+                ),
+            ),
         ]
         indexes = [models.Index(fields=["sku", "-order"], name="orders_lines_by_sku")]
 
     def __str__(self) -> str:
         return f"{self.quantity} × {self.sku}"
+
+    @property
+    def state(self) -> LineState:
+        """What became of its units."""
+        return LineState(
+            position=self.position,
+            sku=self.sku,
+            quantity=self.quantity,
+            unit_price_minor=self.unit_price_minor,
+            cancelled=self.cancelled_quantity,
+            fulfilled=self.fulfilled_quantity,
+            returned=self.returned_quantity,
+            backordered=self.backordered,
+        )
+
+
+class UnitChange(models.Model):
+    """
+    What became of units of one line, in one change of its order. Never changed.
+
+    location: where they were taken from or brought to; empty for wherever they were.
+    """
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="unit_changes")
+    order_version = models.IntegerField()
+    position = models.IntegerField()
+    kind = models.CharField(max_length=16)
+    quantity = models.IntegerField()
+    location = models.CharField(max_length=32, blank=True)
+    disposition = models.CharField(max_length=16, blank=True)
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="orders_unit_change",
+                condition=Q(
+                    quantity__gte=1, kind__in=["cancelled", "fulfilled", "short", "returned"]
+                ),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.quantity} {self.kind}"
+
+
+class PaymentEvent(models.Model):
+    """What a provider of payments said of an order. Never changed."""
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="payment_events")
+    order_version = models.IntegerField()
+    provider = models.CharField(max_length=64)
+    provider_event_id = models.CharField(max_length=128)
+    kind = models.CharField(max_length=16)
+    amount_minor = models.BigIntegerField()
+    currency = models.CharField(max_length=3)
+    recorded_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["provider", "provider_event_id"], name="orders_payment_event_once"
+            ),
+            models.CheckConstraint(
+                name="orders_payment_event",
+                condition=Q(
+                    amount_minor__gte=0,
+                    kind__in=["authorized", "captured", "failed", "refunded"],
+                ),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.amount_minor} {self.currency}"
+
+
+class Note(models.Model):
+    """What somebody wrote down about an order."""
+
+    order = models.ForeignKey(Order, on_delete=models.PROTECT, related_name="notes")
+    order_version = models.IntegerField()
+    author = models.CharField(max_length=150)
+    text = models.TextField()
+    written_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"Note on version {self.order_version}"

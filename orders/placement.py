@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import orjson
 from django.conf import settings
@@ -196,8 +196,8 @@ def _place_claimed(placements: Sequence[Placement], *, waits: bool) -> list[Told
     skus, levels, busy = lock_stock(codes, waits=waits)
     trouble = LockNotHad()  # One for all: to a breaker it is one outcome.
     priced = [
-        trouble if placement.draft.needs(busy) else _priced(placement, number, skus)
-        for placement, (number,) in zip(placements, numbers.fetchall(), strict=True)
+        trouble if placement.draft.needs(busy) else _priced(placement, number, asked_at, skus)
+        for placement, (number, asked_at) in zip(placements, numbers.fetchall(), strict=True)
     ]
     demands = [
         Demand(
@@ -228,7 +228,10 @@ def _place_claimed(placements: Sequence[Placement], *, waits: bool) -> list[Told
     return told
 
 
-def _priced(placement: Placement, number: int, skus: Mapping[str, Sku]) -> NewOrder | OrderInvalid:
+def _priced(
+    placement: Placement, number: int, asked_at: datetime, skus: Mapping[str, Sku]
+) -> NewOrder | OrderInvalid:
+    pay_within_s = placement.draft.pay_within_s
     try:
         price = quote(placement.draft, skus)
     except OrderInvalid as refusal:
@@ -243,6 +246,7 @@ def _priced(placement: Placement, number: int, skus: Mapping[str, Sku]) -> NewOr
         served_version=placement.provenance.served_version,
         rules_generation=placement.provenance.rules_generation,
         trace_id=placement.provenance.trace_id,
+        pay_before=None if pay_within_s is None else asked_at + timedelta(seconds=pay_within_s),
     )
 
 

@@ -1,5 +1,5 @@
 """
-Do the books balance: ledger, counters, allocations, lines, events and keys against each other.
+Do the books balance: ledger, counters, allocations, lines, money, events and keys.
 
 It lives in orders because it sees everything; it reads other apps' tables by name, and only reads.
 """
@@ -72,16 +72,106 @@ CHECKS = {
     "each line has its units": """
         SELECT format('order %s, SKU %s', coalesce(l.order_id, a.order_id),
                       coalesce(l.sku, a.sku)),
-               format('lines %s, allocated %s', coalesce(l.units, 0), coalesce(a.units, 0))
-          FROM (SELECT n.order_id, n.sku, sum(n.quantity) AS units
-                  FROM orders_line n JOIN inventory_sku s ON s.code = n.sku AND s.is_tracked
+               format('lines %s of which sent %s, allocated %s of which shipped %s',
+                      l.units, l.sent, a.units, a.shipped)
+          FROM (SELECT n.order_id, n.sku, sum(n.fulfilled_quantity) AS sent,
+                       sum(CASE o.status WHEN 'expired' THEN 0
+                           ELSE n.quantity - n.cancelled_quantity END) AS units
+                  FROM orders_line n
+                  JOIN orders_order o ON o.id = n.order_id
+                  JOIN inventory_sku s ON s.code = n.sku AND s.is_tracked
                  GROUP BY n.order_id, n.sku) AS l
-          FULL JOIN (SELECT a.order_id, s.code AS sku, sum(a.units) AS units
+          FULL JOIN (SELECT a.order_id, s.code AS sku, sum(a.shipped_units) AS shipped,
+                            sum(a.units - a.released_units) AS units
                        FROM inventory_allocation a
                        JOIN inventory_stocklevel v ON v.id = a.level_id
                        JOIN inventory_sku s ON s.id = v.sku_id
                       GROUP BY a.order_id, s.code) AS a USING (order_id, sku)
-         WHERE l.units IS DISTINCT FROM a.units""",
+         WHERE (l.units, l.sent) IS DISTINCT FROM (a.units, a.shipped)""",
+    "each allocation is what the ledger says": """
+        SELECT format('order %s, level %s', coalesce(a.order_id, m.order_id),
+                      coalesce(a.level_id, m.level_id)),
+               format('allocation %s, ledger %s', ROW(a.units, a.released, a.shipped),
+                      ROW(m.units, m.released, m.shipped))
+          FROM (SELECT order_id, level_id, units::numeric, released_units::numeric AS released,
+                       shipped_units::numeric AS shipped
+                  FROM inventory_allocation) AS a
+          FULL JOIN (SELECT order_id, level_id,
+                            sum(greatest(allocated_change, 0)) AS units,
+                            sum(CASE WHEN kind <> 'ship' THEN greatest(-allocated_change, 0)
+                                ELSE 0 END) AS released,
+                            sum(CASE WHEN kind = 'ship' THEN -allocated_change
+                                ELSE 0 END) AS shipped
+                       FROM inventory_movement
+                      WHERE order_id IS NOT NULL AND allocated_change <> 0
+                      GROUP BY order_id, level_id) AS m USING (order_id, level_id)
+         WHERE (a.units, a.released, a.shipped)
+               IS DISTINCT FROM (m.units, m.released, m.shipped)""",
+    "each line is what became of its units": """
+        SELECT format('order %s, line %s', l.order_id, l.position),
+               format('line %s, changes %s',
+                      ROW(l.cancelled_quantity, l.fulfilled_quantity, l.returned_quantity),
+                      ROW(c.cancelled, c.fulfilled, c.returned))
+          FROM orders_line l
+          LEFT JOIN (SELECT order_id, position,
+                            sum(CASE WHEN kind IN ('cancelled', 'short') THEN quantity ELSE 0 END)
+                              AS cancelled,
+                            sum(CASE WHEN kind = 'fulfilled' THEN quantity ELSE 0 END) AS fulfilled,
+                            sum(CASE WHEN kind = 'returned' THEN quantity ELSE 0 END) AS returned
+                       FROM orders_unitchange
+                      GROUP BY order_id, position) AS c USING (order_id, position)
+         WHERE (l.cancelled_quantity, l.fulfilled_quantity, l.returned_quantity)
+            <> (coalesce(c.cancelled, 0), coalesce(c.fulfilled, 0), coalesce(c.returned, 0))""",
+    "what came back is in the ledger": """
+        SELECT format('order %s, SKU %s', coalesce(c.order_id, m.order_id),
+                      coalesce(c.sku, m.sku)),
+               format('returned %s, ledger %s', coalesce(c.units, 0), coalesce(m.units, 0))
+          FROM (SELECT c.order_id, n.sku, sum(c.quantity) AS units
+                  FROM orders_unitchange c
+                  JOIN orders_line n USING (order_id, position)
+                  JOIN inventory_sku s ON s.code = n.sku AND s.is_tracked
+                 WHERE c.kind = 'returned' AND c.disposition <> 'scrap'
+                 GROUP BY c.order_id, n.sku) AS c
+          FULL JOIN (SELECT m.order_id, s.code AS sku, sum(m.on_hand_change) AS units
+                       FROM inventory_movement m
+                       JOIN inventory_stocklevel v ON v.id = m.level_id
+                       JOIN inventory_sku s ON s.id = v.sku_id
+                      WHERE m.kind = 'return' AND m.on_hand_change <> 0
+                      GROUP BY m.order_id, s.code) AS m USING (order_id, sku)
+         WHERE c.units IS DISTINCT FROM m.units""",
+    "each sum of money is what providers said": """
+        SELECT 'order ' || o.id,
+               format('order %s, providers %s',
+                      ROW(o.authorized_minor, o.captured_minor, o.refunded_minor),
+                      ROW(p.authorized, p.captured, p.refunded))
+          FROM orders_order o
+          LEFT JOIN (SELECT order_id,
+                            sum(CASE kind WHEN 'authorized' THEN amount_minor ELSE 0 END)
+                              AS authorized,
+                            sum(CASE kind WHEN 'captured' THEN amount_minor ELSE 0 END)
+                              AS captured,
+                            sum(CASE kind WHEN 'refunded' THEN amount_minor ELSE 0 END)
+                              AS refunded
+                       FROM orders_paymentevent GROUP BY order_id) AS p ON p.order_id = o.id
+         WHERE (o.authorized_minor, o.captured_minor, o.refunded_minor)
+            <> (coalesce(p.authorized, 0), coalesce(p.captured, 0), coalesce(p.refunded, 0))""",
+    "each status follows from the facts": """
+        SELECT 'order ' || o.id,
+               format('%s, %s, %s; sent %s, open %s', o.status, o.payment_status,
+                      o.fulfillment_status, n.sent, n.open)
+          FROM orders_order o
+          JOIN LATERAL (SELECT sum(fulfilled_quantity) AS sent, sum(returned_quantity) AS returned,
+                               sum(quantity - cancelled_quantity - fulfilled_quantity) AS open
+                          FROM orders_line WHERE order_id = o.id) n ON true
+         WHERE o.fulfillment_status <> CASE WHEN n.sent = 0 THEN 'unfulfilled'
+                                            WHEN n.open > 0 THEN 'partial'
+                                            WHEN n.sent = n.returned THEN 'returned'
+                                            ELSE 'fulfilled' END
+            OR (o.status = 'cancelled') <> (n.open + n.sent = 0)
+            OR (o.status = 'closed' AND n.open > 0)
+            OR (o.status IN ('placed', 'expired') AND n.sent > 0)
+            OR (o.payment_status IN ('unpaid', 'failed'))
+               <> (o.authorized_minor + o.captured_minor + o.refunded_minor = 0)""",
     "each total is the sum of its lines and charges": """
         SELECT 'order ' || o.id,
                format('subtotal %s, lines %s; total %s, charges %s',
@@ -99,6 +189,13 @@ CHECKS = {
           FULL JOIN (SELECT id, aggregate_id FROM events_event WHERE type = 'order.placed') AS e
             ON e.aggregate_id = o.id::text
          WHERE o.id IS NULL OR e.id IS NULL""",
+    "each change of an order was told": """
+        SELECT 'order ' || o.id, format('version %s, events %s', o.version, e.events)
+          FROM orders_order o
+          LEFT JOIN (SELECT aggregate_id, count(*) AS events FROM events_event
+                      WHERE aggregate_type = 'order' GROUP BY aggregate_id) AS e
+            ON e.aggregate_id = o.id::text
+         WHERE e.events IS DISTINCT FROM o.version""",
     "each order is the answer of one key": """
         SELECT 'order ' || coalesce(o.id::text, k.location),
                format('order %s, keys %s', o.id IS NOT NULL, coalesce(k.keys, 0))

@@ -74,6 +74,7 @@ class OrderDraft:
 
     lines: 1 … LINES_MAX, kept as sent, also two of one SKU. ship_to and metadata: as sent.
     allow_backorder: the buyer agrees to wait for units, where the SKU may be sold so.
+    pay_within_s: how long it waits for its money before it expires; None for ever.
     """
 
     customer: str
@@ -83,6 +84,7 @@ class OrderDraft:
     ship_to: Mapping[str, Any] | None = None
     metadata: Mapping[str, Any] | None = None
     allow_backorder: bool = False
+    pay_within_s: int | None = None
 
     def units_by_sku(self) -> dict[str, int]:
         """Return what the order takes from stock: units by SKU, summed over its lines."""
@@ -108,6 +110,7 @@ class OrderFilter:
     placed_before: datetime | None = None
     updated_since: datetime | None = None
     served_version: str | None = None
+    attention: str | None = None
 
 
 class Priced(Protocol):
@@ -222,6 +225,7 @@ class NewOrder:
     A draft that has a price: all that is written of it, but for the version.
 
     waiting_units: of each line, in their order; empty when none waits.
+    pay_before: by the database's clock, which is the one that expires it.
     """
 
     id: UUID
@@ -234,6 +238,7 @@ class NewOrder:
     rules_generation: int | None = None
     trace_id: str = ""
     waiting_units: tuple[int, ...] = ()
+    pay_before: datetime | None = None
 
 
 def waiting_by_line(lines: Sequence[LineDraft], waiting: Mapping[str, int]) -> tuple[int, ...]:

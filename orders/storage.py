@@ -1,6 +1,7 @@
 """Every query on orders. What writes joins the caller's transaction."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -8,25 +9,28 @@ import psycopg
 from django.db.models import Exists, OuterRef, Prefetch, QuerySet
 
 from events.usecases import document, hot_cursor
-from orders.models import Line, Order
+from orders.lifecycle import LineChange, OrderState, Payment
+from orders.models import Line, Note, Order, PaymentEvent
 from orders.rules import NewOrder, OrderFilter, OrderNotFound
 
 EVERY_ORDER = OrderFilter()
 
-NEXT_NUMBERS = "SELECT nextval('orders_number_seq') FROM generate_series(1, %s)"
+# With each number the database's time: what it will compare deadlines with.
+NEXT_NUMBERS = "SELECT nextval('orders_number_seq'), now() FROM generate_series(1, %s)"
 
 ADD_ORDERS = """
 INSERT INTO orders_order
        (id, number, account_id, customer, reference, status, payment_status, fulfillment_status,
         currency, subtotal_minor, charges, total_minor, ship_to, metadata,
-        served_version, rules_generation, trace_id, placed_at, updated_at, version)
+        served_version, rules_generation, trace_id, placed_at, updated_at, version, pay_before)
 SELECT id, number, account, customer, reference, 'placed', 'unpaid', 'unfulfilled',
        currency, subtotal, charges, total, ship_to, metadata,
-       served, generation, trace, placed, placed, 1
+       served, generation, trace, placed, placed, 1, pay_before
   FROM jsonb_to_recordset(%s::jsonb)
     AS r(id uuid, number bigint, account bigint, customer text, reference text,
          currency text, subtotal bigint, charges jsonb, total bigint, ship_to jsonb,
-         metadata jsonb, served text, generation bigint, trace text, placed timestamptz)
+         metadata jsonb, served text, generation bigint, trace text, placed timestamptz,
+         pay_before timestamptz)
 """
 
 ADD_LINES = """
@@ -36,12 +40,70 @@ SELECT o, n, sku, q, p, q * p, coalesce(w, 0)
   FROM jsonb_to_recordset(%s::jsonb) AS r(o uuid, n int, sku text, q int, p bigint, w int)
 """
 
+SAVE_ORDER = """
+UPDATE orders_order
+   SET version = %s, status = %s, payment_status = %s, fulfillment_status = %s, attention = %s,
+       authorized_minor = %s, captured_minor = %s, refunded_minor = %s, updated_at = %s
+ WHERE id = %s AND version = %s
+"""
+
+SAVE_LINES = """
+UPDATE orders_line l
+   SET cancelled_quantity = r.c, fulfilled_quantity = r.f, returned_quantity = r.r
+  FROM jsonb_to_recordset(%s::jsonb) AS r(o uuid, n int, c int, f int, r int)
+ WHERE l.order_id = r.o AND l.position = r.n
+"""
+
+ADD_UNIT_CHANGES = """
+INSERT INTO orders_unitchange
+       (order_id, order_version, position, kind, quantity, location, disposition, recorded_at)
+SELECT o, v, n, kind, units, location, disposition, at
+  FROM jsonb_to_recordset(%s::jsonb)
+    AS r(o uuid, v int, n int, kind text, units int, location text, disposition text,
+         at timestamptz)
+"""
+
+ADD_PAYMENT_EVENT = """
+INSERT INTO orders_paymentevent
+       (order_id, order_version, provider, provider_event_id, kind, amount_minor, currency,
+        recorded_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+    ON CONFLICT (provider, provider_event_id) DO NOTHING
+"""
+
+# Whoever is being paid, cancelled or sent at this moment is left to the next sweep; whoever was
+# meanwhile is not due any more, which is asked again where it is written.
+EXPIRE_ORDERS = """
+WITH due AS (
+    SELECT id FROM orders_order
+     WHERE status = 'placed' AND pay_before <= now() AND payment_status IN ('unpaid', 'failed')
+     ORDER BY pay_before
+     LIMIT %s
+       FOR NO KEY UPDATE SKIP LOCKED
+)
+UPDATE orders_order o
+   SET status = 'expired', version = o.version + 1, updated_at = %s
+  FROM due
+ WHERE o.id = due.id
+   AND o.status = 'placed' AND o.pay_before <= now() AND o.payment_status IN ('unpaid', 'failed')
+RETURNING o.id
+"""
+
 # Statements that the server prepares; a test prepares each against the migrated schema.
-HOT_STATEMENTS = (NEXT_NUMBERS, ADD_ORDERS, ADD_LINES)
+HOT_STATEMENTS = (
+    NEXT_NUMBERS,
+    ADD_ORDERS,
+    ADD_LINES,
+    SAVE_ORDER,
+    SAVE_LINES,
+    ADD_UNIT_CHANGES,
+    ADD_PAYMENT_EVENT,
+    EXPIRE_ORDERS,
+)
 
 
 def ask_numbers(count: int) -> psycopg.Cursor[tuple[Any, ...]]:
-    """Ask for the numbers of count orders; fetch them when the pipeline has gone out."""
+    """Ask for the numbers of count orders, and the time; fetch them when the pipeline has gone."""
     return hot_cursor().execute(NEXT_NUMBERS, (count,))
 
 
@@ -77,6 +139,7 @@ def _order_row(order: NewOrder) -> dict[str, Any]:
         "generation": order.rules_generation,
         "trace": order.trace_id,
         "placed": order.placed_at,
+        "pay_before": order.pay_before,
     }
 
 
@@ -102,8 +165,114 @@ def list_orders(*, account_id: int | None, where: OrderFilter = EVERY_ORDER) -> 
         "placed_at__lt": where.placed_before,
         "updated_at__gte": where.updated_since,
         "served_version": where.served_version,
+        "attention": where.attention,
     }
     orders = orders.filter(**{name: value for name, value in wanted.items() if value is not None})
     if where.sku is not None:
         orders = orders.filter(Exists(Line.objects.filter(order_id=OuterRef("pk"), sku=where.sku)))
     return orders
+
+
+def lock_order(order_id: UUID, *, account_id: int | None) -> Order:
+    """
+    Return an order with its lines, locked; raises OrderNotFound, also for another account's.
+
+    Lock order of the whole program: keys, then orders, then levels.
+    """
+    orders = list_orders(account_id=account_id).select_for_update(no_key=True)
+    order = orders.filter(pk=order_id).first()
+    if order is None:
+        raise OrderNotFound
+    return order
+
+
+def save_order(before: OrderState, after: OrderState, *, now: datetime) -> None:
+    """Write what changed of a locked order. Raises RuntimeError when it was not locked."""
+    changed = hot_cursor().execute(
+        SAVE_ORDER,
+        (
+            *(after.version, after.status, after.payment_status, after.fulfillment_status),
+            after.attention or "",
+            *(after.authorized_minor, after.captured_minor, after.refunded_minor, now),
+            *(before.id, before.version),
+        ),
+    )
+    if changed.rowcount != 1:
+        raise RuntimeError(f"order {before.id} is not at version {before.version}")
+    lines = [
+        {
+            "o": after.id,
+            "n": line.position,
+            "c": line.cancelled,
+            "f": line.fulfilled,
+            "r": line.returned,
+        }
+        for line, was in zip(after.lines, before.lines, strict=True)
+        if line != was
+    ]
+    if lines:
+        hot_cursor().execute(SAVE_LINES, (document(lines),))
+
+
+def add_unit_changes(order: OrderState, changes: Sequence[LineChange], *, now: datetime) -> None:
+    """Keep what became of units in the change that led to this order."""
+    rows = [
+        {
+            "o": order.id,
+            "v": order.version,
+            "n": change.position,
+            "kind": change.kind,
+            "units": change.units,
+            "location": change.location,
+            "disposition": change.disposition,
+            "at": now,
+        }
+        for change in changes
+    ]
+    if rows:
+        hot_cursor().execute(ADD_UNIT_CHANGES, (document(rows),))
+
+
+def take_payment_event(
+    order_id: UUID, payment: Payment, *, order_version: int, now: datetime
+) -> bool:
+    """Keep what a provider said; return False when this event of its was kept before."""
+    added = hot_cursor().execute(
+        ADD_PAYMENT_EVENT,
+        (
+            *(order_id, order_version, payment.provider, payment.provider_event_id),
+            *(payment.kind, payment.amount_minor, payment.currency, now),
+        ),
+    )
+    return added.rowcount == 1
+
+
+def get_payment_event(provider: str, provider_event_id: str) -> PaymentEvent:
+    """Return what a provider said in one of its events."""
+    return PaymentEvent.objects.get(provider=provider, provider_event_id=provider_event_id)
+
+
+def add_note(order: OrderState, text: str, *, author: str, now: datetime) -> None:
+    """Keep a note on an order."""
+    Note.objects.create(
+        order_id=order.id, order_version=order.version, author=author, text=text, written_at=now
+    )
+
+
+def list_notes(order_id: UUID) -> QuerySet[Note]:
+    """Return an order's notes, first to last."""
+    return Note.objects.filter(order_id=order_id).order_by("order_version")
+
+
+def expire_orders(*, limit: int, now: datetime) -> list[UUID]:
+    """
+    Expire at most limit orders whose time to pay is over by the database's clock.
+
+    Returns their ids; they stay locked. now: what they are told to be updated at.
+    """
+    return [row[0] for row in hot_cursor().execute(EXPIRE_ORDERS, (limit, now))]
+
+
+def list_by_id(order_ids: Sequence[UUID]) -> QuerySet[Order]:
+    """Return orders with their lines, newest first."""
+    return list_orders(account_id=None).filter(pk__in=order_ids)

@@ -9,7 +9,25 @@ from django.conf import settings
 from events.usecases import Answer, Event, KeyedRequest, list_events, retell
 from inventory.usecases import Provenance
 from orders import codepaths, storage
-from orders.models import Order
+from orders.changes import (
+    ChangeRequest,
+    add_note,
+    cancel_order,
+    expire_orders,
+    fulfill_order,
+    record_payment,
+    return_units,
+)
+from orders.lifecycle import (
+    Comeback,
+    Cut,
+    OrderChanged,
+    OrderStateConflict,
+    Payment,
+    PaymentEventReused,
+    Pick,
+)
+from orders.models import Note, Order
 from orders.placement import Placement, weight_of
 from orders.reading import OrderText
 from orders.rules import (
@@ -23,19 +41,34 @@ from orders.rules import (
 )
 
 __all__ = [
+    "ChangeRequest",
     "Charge",
+    "Comeback",
+    "Cut",
     "InsufficientStock",
     "LineDraft",
+    "OrderChanged",
     "OrderDraft",
     "OrderFilter",
     "OrderInvalid",
     "OrderNotFound",
+    "OrderStateConflict",
+    "Payment",
+    "PaymentEventReused",
+    "Pick",
     "Placement",
+    "add_note",
+    "cancel_order",
+    "expire_orders",
+    "fulfill_order",
+    "list_notes",
     "list_orders",
     "list_timeline",
     "place_order",
     "place_orders",
     "read_order",
+    "record_payment",
+    "return_units",
 ]
 
 
@@ -121,3 +154,17 @@ def list_timeline(
     events = list_events("order", str(order_id), after_version=after_version, limit=limit + 1)
     is_more = len(events) > limit
     return events[:limit], events[limit - 1].aggregate_version if is_more else None
+
+
+def list_notes(
+    order_id: UUID, *, account_id: int | None, after_version: int = 0, limit: int
+) -> tuple[list[Note], int | None]:
+    """
+    Return at most limit of an order's notes, first to last, and the version to go on after.
+
+    Raises OrderNotFound.
+    """
+    storage.get_order(order_id, account_id=account_id)
+    notes = storage.list_notes(order_id).filter(order_version__gt=after_version)
+    rows = list(notes[: limit + 1])
+    return rows[:limit], rows[limit - 1].order_version if len(rows) > limit else None

@@ -1,5 +1,6 @@
 """What tests stand on: accounts, stock and orders, made through the doors."""
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import count
@@ -9,11 +10,20 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from accounts.usecases import issue_key
+from events.models import Event, IdempotencyKey
 from events.usecases import Answer, KeyedRequest, keyed_request
 from inventory import usecases as inventory
 from inventory.models import Allocation, Movement, Sku, StockLevel
 from inventory.usecases import Provenance
-from orders.usecases import LineDraft, OrderDraft, Placement, place_order
+from orders.models import Line, Note, Order, PaymentEvent, UnitChange
+from orders.usecases import (
+    ChangeRequest,
+    LineDraft,
+    OrderDraft,
+    Payment,
+    Placement,
+    place_order,
+)
 
 NOON = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
 TESTER = Provenance(actor="tester", source="test")
@@ -89,6 +99,30 @@ def place(
     )
 
 
+def placed_order(answer: Answer) -> Order:
+    """Return the order that an answer tells of, as the database has it now."""
+    return Order.objects.get(pk=json.loads(answer.body)["id"])
+
+
+def a_change(
+    order: Order,
+    *,
+    key: str | None = None,
+    versions: frozenset[int] | None = None,
+    body: bytes = b"",
+) -> ChangeRequest:
+    """Return a request of its account to change an order; without a key it is a new one."""
+    request = a_request(key, account_id=order.account_id)
+    return ChangeRequest(order.pk, order.account_id, request, TESTER, NOON, versions)
+
+
+def a_payment(
+    kind: str, amount_minor: int, *, event: str | None = None, currency: str = "EUR"
+) -> Payment:
+    """Return what a provider says; every call without an event is about a new one."""
+    return Payment(kind, "bank", event or f"evt-{next(_serial)}", amount_minor, currency)
+
+
 def level_of(code: str) -> StockLevel:
     """Return a SKU's level at the main location, as the database has it now."""
     return StockLevel.objects.get(sku__code=code, location__code="main")
@@ -100,15 +134,21 @@ def what_moved() -> dict[str, object]:
 
     Two calls that return equal values prove that nothing moved in between.
     """
-    from events.models import Event, IdempotencyKey
-    from orders.models import Line, Order
-
     return {
         "levels": sorted(StockLevel.objects.values_list()),
         "movements": Movement.objects.count(),
         "allocations": sorted(Allocation.objects.values_list()),
         "orders": Order.objects.count(),
         "lines": Line.objects.count(),
+        "states": sorted(
+            Order.objects.values_list("id", "version", "status", "attention", "captured_minor")
+        ),
+        "units": sorted(
+            Line.objects.values_list(
+                "order", "position", "cancelled_quantity", "fulfilled_quantity", "returned_quantity"
+            )
+        ),
+        "facts": [model.objects.count() for model in (UnitChange, PaymentEvent, Note)],
         "events": Event.objects.count(),
         "answered_keys": IdempotencyKey.objects.count(),
     }

@@ -1,6 +1,7 @@
 """What the schema tells of orders besides what the views do."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from drf_spectacular.utils import (
     OpenApiExample,
@@ -15,17 +16,32 @@ from events.usecases import (
     IdempotencyKeyReused,
     RequestInProgress,
 )
+from inventory.usecases import LocationNotFound, NotAllocated, NotOnHand, StockAboveLimit
 from orders.api.serializers import (
     BulkOut,
     BulkSchema,
+    CancelIn,
     EventPage,
     EventQuery,
+    FulfillmentIn,
+    NoteIn,
+    NotePage,
     OrderIn,
     OrderOut,
     OrderPage,
     OrderQuery,
+    PaymentIn,
+    ReturnIn,
 )
-from orders.usecases import InsufficientStock, OrderNotFound
+from orders.usecases import (
+    InsufficientStock,
+    OrderChanged,
+    OrderNotFound,
+    OrderStateConflict,
+    PaymentEventReused,
+)
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 ETAG = OpenApiParameter(
     "ETag", str, "header", response=[200, 201], description="The order's version, quoted."
@@ -52,17 +68,27 @@ PLACED = ORDER | {
     "status": "placed",
     "payment_status": "unpaid",
     "fulfillment_status": "unfulfilled",
+    "attention": None,
     "currency": "GBP",
     "subtotal_minor": 750,
     "total_minor": 1245,
+    "due_minor": 1245,
+    "authorized_minor": 0,
+    "captured_minor": 0,
+    "refunded_minor": 0,
+    "pay_before": None,
     "metadata": None,
     "lines": [
         {
+            "position": 0,
             "sku": "22196",
             "quantity": 3,
             "unit_price_minor": 250,
             "total_minor": 750,
             "backordered": 0,
+            "cancelled_quantity": 0,
+            "fulfilled_quantity": 0,
+            "returned_quantity": 0,
         }
     ],
     "served_version": "v2",
@@ -128,5 +154,101 @@ list_order_events = extend_schema(
     operation_id="list_order_events",
     parameters=_by(EventQuery),
     responses={200: EventPage},
+    extensions={"x-refusals": (OrderNotFound,)},
+)
+
+IF_MATCH = OpenApiParameter(
+    "If-Match",
+    str,
+    "header",
+    description="Do it only if the order is still at this version: its ETag.",
+)
+CHANGED_ETAG = OpenApiParameter(
+    "ETag", str, "header", response=[201], description="The order's version after it, quoted."
+)
+CHANGING = (
+    IdempotencyKeyMissing,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyReused,
+    RequestInProgress,
+    OrderNotFound,
+    OrderStateConflict,
+    OrderChanged,
+)
+
+
+def _change(
+    name: str, body: type[BaseModel], examples: dict[str, Any], *refusals: type[Exception]
+) -> Callable[[View], View]:
+    """Return what the schema tells of a verb that changes an order."""
+    return extend_schema(
+        operation_id=name,
+        parameters=[IF_MATCH, CHANGED_ETAG],
+        request=body,
+        responses={201: OrderOut},
+        examples=[
+            OpenApiExample(title, value, request_only=True) for title, value in examples.items()
+        ],
+        extensions={"x-refusals": (*CHANGING, *refusals)},
+    )
+
+
+cancel_order = _change(
+    "cancel_order",
+    CancelIn,
+    {
+        "All that is open": {"reason": "The buyer changed their mind."},
+        "Some units": {"lines": [{"position": 0, "quantity": 1}], "reason": "Sold out."},
+    },
+    NotAllocated,
+)
+record_payment = _change(
+    "record_payment",
+    PaymentIn,
+    {
+        "Captured": {
+            "kind": "captured",
+            "provider": "stripe",
+            "provider_event_id": "evt_1",
+            "amount_minor": 1245,
+            "currency": "GBP",
+        }
+    },
+    PaymentEventReused,
+)
+fulfill_order = _change(
+    "fulfill_order",
+    FulfillmentIn,
+    {
+        "All that is open": {"reference": "parcel-1"},
+        "Two sent, one not found": {"lines": [{"position": 0, "quantity": 2, "short": 1}]},
+    },
+    NotAllocated,
+    NotOnHand,
+)
+return_units = _change(
+    "return_units",
+    ReturnIn,
+    {
+        "One as new, one broken": {
+            "lines": [
+                {"position": 0, "quantity": 1, "disposition": "restock"},
+                {"position": 0, "quantity": 1, "disposition": "scrap"},
+            ],
+            "reason": "Broken on the way.",
+        }
+    },
+    LocationNotFound,
+    StockAboveLimit,
+)
+add_note = _change(
+    "add_note",
+    NoteIn,
+    {"Settled": {"text": "Refunded by hand.", "resolves_attention": True}},
+)
+list_notes = extend_schema(
+    operation_id="list_notes",
+    parameters=_by(EventQuery),
+    responses={200: NotePage},
     extensions={"x-refusals": (OrderNotFound,)},
 )

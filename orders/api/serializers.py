@@ -2,18 +2,29 @@
 
 import base64
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 import orjson
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema
+from django.conf import settings
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    model_validator,
+)
 
-from orders.models import Order
+from inventory.usecases import MAIN_LOCATION
+from orders.lifecycle import Attention, Comeback, Cut, Payment, Pick, Status
 from orders.rules import (
     BULK_ORDERS_MAX,
     CHARGE_MINOR_MAX,
     LINES_MAX,
     QUANTITY_MAX,
+    TOTAL_MINOR_MAX,
     Charge,
     LineDraft,
     OrderDraft,
@@ -21,6 +32,7 @@ from orders.rules import (
 
 METADATA_BYTES_MAX = 16 * 1024
 INT_MAX = 2**63 - 1
+PAY_WITHIN_S_MAX = 90 * 24 * 3600
 
 
 def _small_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +55,8 @@ def _has_giant(value: Any) -> bool:
 SkuCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["22196"])]
 Text = Annotated[str, Field(min_length=1, max_length=128)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_small_metadata)]
-Status = Annotated[Order.Status, WithJsonSchema({"type": "string", "enum": Order.Status.values})]
+StatusName = Annotated[Status, WithJsonSchema({"type": "string", "enum": [*Status]})]
+AttentionName = Annotated[Attention, WithJsonSchema({"type": "string", "enum": [*Attention]})]
 Limit = Annotated[int, Field(ge=1, le=100, description="At most this many entries.")]
 AFTER = Field(description="Go on where the last page ended: its next_cursor.")
 
@@ -91,6 +104,17 @@ class OrderIn(Body):
     allow_backorder: Annotated[
         bool, Field(description="Wait for what is not there, where the SKU may be sold so.")
     ] = False
+    pay_within_s: (
+        Annotated[
+            int,
+            Field(
+                ge=60,
+                le=PAY_WITHIN_S_MAX,
+                description="Expires unless it is paid for in so many seconds.",
+            ),
+        ]
+        | None
+    ) = None
 
     def draft(self) -> OrderDraft:
         """Return the order as the use case takes it."""
@@ -102,6 +126,7 @@ class OrderIn(Body):
             ship_to=None if self.ship_to is None else self.ship_to.model_dump(),
             metadata=self.metadata,
             allow_backorder=self.allow_backorder,
+            pay_within_s=self.pay_within_s or settings.ORDERS_PAY_WITHIN_S or None,
         )
 
 
@@ -127,6 +152,108 @@ class BulkSchema(Body):
     orders: Annotated[list[BulkOrderIn], Field(min_length=1, max_length=BULK_ORDERS_MAX)]
 
 
+Position = Annotated[int, Field(ge=0, lt=LINES_MAX, description="The line, counted from 0.")]
+Quantity = Annotated[int, Field(ge=1, le=QUANTITY_MAX)]
+LocationCode = Annotated[str, Field(min_length=1, max_length=32, examples=["main"])]
+Reason = Annotated[str, Field(max_length=500)]
+
+
+class CutIn(Body):
+    """Units of one line to cancel."""
+
+    position: Position
+    quantity: Quantity
+
+
+class CancelIn(Body):
+    """What to cancel: some units, or without lines all that are open."""
+
+    lines: Annotated[list[CutIn], Field(min_length=1, max_length=LINES_MAX)] | None = None
+    reason: Reason = ""
+
+    def cuts(self) -> list[Cut] | None:
+        """Return what the use case takes."""
+        if self.lines is None:
+            return None
+        return [Cut(line.position, line.quantity) for line in self.lines]
+
+
+class PickIn(Body):
+    """
+    Units of one line that are sent, from a location or from wherever they are allocated.
+
+    short: units that nobody found; they are cancelled, and not sold until they are counted.
+    """
+
+    position: Position
+    quantity: Annotated[int, Field(ge=0, le=QUANTITY_MAX)]
+    short: Annotated[int, Field(ge=0, le=QUANTITY_MAX)] = 0
+    location: LocationCode | None = None
+
+    @model_validator(mode="after")
+    def _is_about_something(self) -> Self:
+        if not (self.quantity or self.short):
+            raise ValueError("quantity or short must be 1 or more")
+        return self
+
+
+class FulfillmentIn(Body):
+    """What is sent: some units, or without lines all that are open. reference: the parcel's."""
+
+    lines: Annotated[list[PickIn], Field(min_length=1, max_length=LINES_MAX)] | None = None
+    reference: Text | None = None
+
+    def picks(self) -> list[Pick] | None:
+        """Return what the use case takes."""
+        if self.lines is None:
+            return None
+        return [Pick(p.position, p.quantity, p.short, p.location) for p in self.lines]
+
+
+class ComebackIn(Body):
+    """Units of one line that came back, where they are now, and what becomes of them."""
+
+    position: Position
+    quantity: Quantity
+    disposition: Literal["restock", "quarantine", "scrap"]
+    location: LocationCode = MAIN_LOCATION
+
+
+class ReturnIn(Body):
+    """What came back."""
+
+    lines: Annotated[list[ComebackIn], Field(min_length=1, max_length=LINES_MAX)]
+    reason: Reason = ""
+
+    def comebacks(self) -> list[Comeback]:
+        """Return what the use case takes."""
+        return [
+            Comeback(line.position, line.quantity, line.disposition, line.location)
+            for line in self.lines
+        ]
+
+
+class PaymentIn(Body):
+    """What a provider of payments says happened; each of its events is recorded once."""
+
+    kind: Literal["authorized", "captured", "failed", "refunded"]
+    provider: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["stripe"])]
+    provider_event_id: Annotated[str, Field(min_length=1, max_length=128, examples=["evt_1"])]
+    amount_minor: Annotated[int, Field(ge=0, le=TOTAL_MINOR_MAX)]
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["EUR"])]
+
+    def payment(self) -> Payment:
+        """Return what the use case takes."""
+        return Payment(**self.model_dump())
+
+
+class NoteIn(Body):
+    """Something to remember about an order; resolves_attention: what asked for it is settled."""
+
+    text: Annotated[str, Field(min_length=1, max_length=4000)]
+    resolves_attention: bool = False
+
+
 def _is_cursor(cursor: str) -> str:
     try:
         id_of_cursor(cursor)
@@ -142,7 +269,8 @@ class OrderQuery(BaseModel):
 
     limit: Limit = 50
     cursor: Annotated[str, AfterValidator(_is_cursor), AFTER] | None = None
-    status: Status | None = None
+    status: StatusName | None = None
+    attention: AttentionName | None = None
     customer: Text | None = None
     reference: Text | None = None
     sku: SkuCode | None = None
@@ -165,16 +293,20 @@ class EventQuery(BaseModel):
 
 class LineOut(BaseModel):
     """
-    One line as it was sent, with the price it was placed at.
+    One line as it was sent, with the price it was placed at, and what became of its units.
 
     backordered: units that were not there when the order was placed.
     """
 
+    position: int
     sku: str
     quantity: int
     unit_price_minor: int
     total_minor: int
     backordered: int
+    cancelled_quantity: int
+    fulfilled_quantity: int
+    returned_quantity: int
 
 
 class ChargeOut(BaseModel):
@@ -189,6 +321,7 @@ class OrderOut(BaseModel):
     """
     An order. Amounts are minor units of currency; total_minor is the subtotal plus the charges.
 
+    due_minor: the total less what was cancelled. attention: why somebody should look at it.
     served_version: the version of the placing code that took it. version: the ETag.
     """
 
@@ -197,12 +330,18 @@ class OrderOut(BaseModel):
     status: str
     payment_status: str
     fulfillment_status: str
+    attention: str | None
     customer: str
     reference: str | None
     currency: str
     subtotal_minor: int
     charges: list[ChargeOut]
     total_minor: int
+    due_minor: int
+    authorized_minor: int
+    captured_minor: int
+    refunded_minor: int
+    pay_before: datetime | None
     ship_to: ShipTo | None
     metadata: dict[str, Any] | None
     lines: list[LineOut]
@@ -233,6 +372,22 @@ class EventPage(BaseModel):
     """An order's timeline, first to last."""
 
     data: list[EventOut]
+    next_cursor: str | None
+
+
+class NoteOut(BaseModel):
+    """What somebody wrote down; version is the order's after it."""
+
+    version: int
+    author: str
+    text: str
+    written_at: datetime
+
+
+class NotePage(BaseModel):
+    """An order's notes, first to last."""
+
+    data: list[NoteOut]
     next_cursor: str | None
 
 

@@ -2,6 +2,7 @@
 
 from django.urls import URLPattern, path
 
+from orders.api.changes import ChangeViewSet
 from orders.api.views import OrderViewSet
 
 urlpatterns: list[URLPattern] = [
@@ -12,5 +13,30 @@ urlpatterns: list[URLPattern] = [
         "orders/<uuid:order_id>/events",
         OrderViewSet.as_view({"get": "events"}),
         name="order-events",
+    ),
+    path(
+        "orders/<uuid:order_id>/cancel",
+        ChangeViewSet.as_view({"post": "cancel"}),
+        name="order-cancel",
+    ),
+    path(
+        "orders/<uuid:order_id>/payments",
+        ChangeViewSet.as_view({"post": "pay"}),
+        name="order-payments",
+    ),
+    path(
+        "orders/<uuid:order_id>/fulfillments",
+        ChangeViewSet.as_view({"post": "fulfill"}),
+        name="order-fulfillments",
+    ),
+    path(
+        "orders/<uuid:order_id>/returns",
+        ChangeViewSet.as_view({"post": "take_back"}),
+        name="order-returns",
+    ),
+    path(
+        "orders/<uuid:order_id>/notes",
+        ChangeViewSet.as_view({"get": "notes", "post": "note"}),
+        name="order-notes",
     ),
 ]

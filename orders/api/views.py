@@ -50,7 +50,7 @@ class OrderViewSet(ViewSet):
         answer = usecases.place_order(
             order.draft(),
             request=_keyed(request, key, request.data),
-            provenance=_provenance(request),
+            provenance=provenance_of(request),
             now=timezone.now(),
         )
         return HttpResponse(
@@ -96,7 +96,7 @@ class OrderViewSet(ViewSet):
         query = OrderQuery.model_validate(request.query_params.dict())
         wanted = query.model_dump(exclude={"limit", "cursor"}, exclude_none=True)
         orders, next_id = usecases.list_orders(
-            account_id=_account_seen(request),
+            account_id=account_seen(request),
             where=OrderFilter(**wanted),
             before_id=id_of_cursor(query.cursor) if query.cursor else None,
             limit=query.limit,
@@ -113,7 +113,7 @@ class OrderViewSet(ViewSet):
         """Return one order; `Cache-Control: no-cache` asks for it as it is at this moment."""
         order = usecases.read_order(
             order_id,
-            account_id=_account_seen(request),
+            account_id=account_seen(request),
             is_fresh="no-cache" in request.headers.get("Cache-Control", ""),
         )
         return HttpResponse(
@@ -126,7 +126,7 @@ class OrderViewSet(ViewSet):
         query = EventQuery.model_validate(request.query_params.dict())
         events, next_version = usecases.list_timeline(
             order_id,
-            account_id=_account_seen(request),
+            account_id=account_seen(request),
             after_version=int(query.cursor or 0),
             limit=query.limit,
         )
@@ -152,7 +152,7 @@ def _read_item(request: Request, item: Any) -> Placement | Exception:
         return Placement(
             order.draft(),
             _keyed(request, order.idempotency_key, body),
-            _provenance(request),
+            provenance_of(request),
             timezone.now(),
         )
     except (ValidationError, EventsError) as refusal:
@@ -171,7 +171,8 @@ def _keyed(request: Request, key: str | None, body: Any) -> KeyedRequest:
     )
 
 
-def _provenance(request: Request) -> Provenance:
+def provenance_of(request: Request) -> Provenance:
+    """Return who calls, for the ledger."""
     return Provenance(
         actor=request.user.get_username(),
         source="api",
@@ -179,7 +180,7 @@ def _provenance(request: Request) -> Provenance:
     )
 
 
-def _account_seen(request: Request) -> int | None:
+def account_seen(request: Request) -> int | None:
     """Return whose orders the caller sees: its own, or everybody's."""
     sees_all = cast(Any, request.auth).has("orders:all")
     return None if sees_all else cast(int, request.user.pk)

@@ -19,6 +19,7 @@ QUERIES = {
     "list_orders": orders.OrderQuery,
     "list_order_events": orders.EventQuery,
     "read_events": events.FeedQuery,
+    "list_notes": orders.EventQuery,
     "list_skus": inventory.PageQuery,
     "list_stock": inventory.PageQuery,
     "list_stock_movements": inventory.MovementQuery,
@@ -37,6 +38,11 @@ QUERIES = {
 BODIES = {
     "place_order": orders.OrderIn,
     "place_orders": orders.BulkSchema,
+    "cancel_order": orders.CancelIn,
+    "record_payment": orders.PaymentIn,
+    "fulfill_order": orders.FulfillmentIn,
+    "return_units": orders.ReturnIn,
+    "add_note": orders.NoteIn,
     "create_sku": inventory.SkuIn,
     "update_sku": inventory.SkuChange,
     "check_availability": inventory.AvailabilityIn,
@@ -51,7 +57,8 @@ BODIES = {
     "lift_kill_switch": rollout.KillIn,
     "set_breaker_mode": rollout.BreakerModeIn,
 }
-KEYED = {"place_order", "receive_stock", "adjust_stock"}
+CHANGING = {"cancel_order", "record_payment", "fulfill_order", "return_units", "add_note"}
+KEYED = {"place_order", "receive_stock", "adjust_stock"} | CHANGING
 
 
 class SchemaTests(SimpleTestCase):
@@ -105,7 +112,7 @@ class SchemaTests(SimpleTestCase):
                         assert told["security"] == [{"apiKey": [view.cls.scopes[action]]}]
                         assert f"`{view.cls.scopes[action]}`" in told["description"]
 
-        assert len(self.of_api) == 34
+        assert len(self.of_api) == 40
         assert {scope for _, _, scope in served} == {
             scope
             for operation in self.of_api.values()
@@ -133,7 +140,7 @@ class SchemaTests(SimpleTestCase):
     def test_asks_for_a_key_where_one_is_needed_and_nowhere_else(self):
         for name, operation in self.of_api.items():
             headers = {
-                parameter["name"]: parameter["required"]
+                parameter["name"]: parameter.get("required", False)
                 for parameter in self.parameters_of(operation)
                 if parameter["in"] == "header"
             }
@@ -162,6 +169,10 @@ class SchemaTests(SimpleTestCase):
         assert {"ETag", "Location"} <= self.headers_of(
             self.of_api["place_order"]["responses"]["201"]
         )
+        for name in CHANGING:
+            assert "ETag" in self.headers_of(self.of_api[name]["responses"]["201"])
+            assert "412" in self.of_api[name]["responses"]
+            assert "If-Match" in {told["name"] for told in self.parameters_of(self.of_api[name])}
         assert "ETag" in self.headers_of(self.of_api["get_order"]["responses"]["200"])
         assert "Location" in self.headers_of(self.of_api["create_sku"]["responses"]["201"])
         for operation in self.of_api.values():

@@ -6,13 +6,13 @@ from django.test import TestCase
 from events.models import Event
 from inventory import usecases
 from inventory.models import Allocation, Movement, Sku, StockLevel
-from inventory.usecases import Draw
 from orders.models import Line, Order
-from orders.usecases import InsufficientStock
+from orders.usecases import Cut, InsufficientStock, Pick, cancel_order, fulfill_order
 from rollout.codepath import override
 from tests.builders import (
     NOON,
     TESTER,
+    a_change,
     a_request,
     discrepancies,
     given_account,
@@ -109,8 +109,7 @@ class BackorderTests(TestCase):
     def test_a_cancelled_order_makes_room_and_what_it_had_goes_to_who_waits(self):
         first, second = self.order(2), self.order(4)
 
-        with transaction.atomic():
-            usecases.release_order(first.pk, provenance=TESTER, now=NOON)
+        cancel_order(a_change(first), cuts=None, reason="")
 
         self.assertEqual(self.waiting(second), [2])
         self.assertEqual(self.counters(), (2, 4, 2, 0))
@@ -118,9 +117,7 @@ class BackorderTests(TestCase):
     def test_who_gives_up_waiting_gives_up_nothing_that_is_there(self):
         order = self.order(5)
 
-        with transaction.atomic():
-            draw = Draw(order.pk, "CUP", 3, "release")
-            usecases.draw_units([draw], provenance=TESTER, now=NOON)
+        cancel_order(a_change(order), cuts=[Cut(0, 3)], reason="")
 
         self.assertEqual(self.waiting(order), [0])
         self.assertEqual(self.counters(), (2, 2, 0, 0))
@@ -129,14 +126,11 @@ class BackorderTests(TestCase):
         order = self.order(5)
         before = what_moved()
 
-        with self.assertRaises(usecases.NotOnHand), transaction.atomic():
-            draw = Draw(order.pk, "CUP", 3, "ship")
-            usecases.draw_units([draw], provenance=TESTER, now=NOON)
+        with self.assertRaises(usecases.NotOnHand):
+            fulfill_order(a_change(order), picks=[Pick(0, 3)])
 
-        self.assertEqual(what_moved(), before)
-        with transaction.atomic():
-            draw = Draw(order.pk, "CUP", 2, "ship")
-            usecases.draw_units([draw], provenance=TESTER, now=NOON)
+        self.assertEqual(what_moved(), before | {"answered_keys": before["answered_keys"] + 1})
+        fulfill_order(a_change(order), picks=[Pick(0, 2)])
         self.assertEqual(self.counters(), (0, 3, 3, 0))
 
     def test_the_database_lets_nobody_wait_beyond_the_limit(self):

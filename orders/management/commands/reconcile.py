@@ -9,7 +9,7 @@ from orders.reconciliation import CHECKS, find_discrepancies
 
 
 class Command(BaseCommand):
-    help = "Compare ledger, counters, allocations, lines, events and keys; exit 1 if they differ."
+    help = "Compare ledger, counters, allocations, lines, money and keys; exit 1 if they differ."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(

@@ -1,0 +1,58 @@
+"""Expire the orders that nobody paid for in time."""
+
+import logging
+import signal
+import threading
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.utils import timezone
+
+from events.usecases import OutcomeUnknown, TemporarilyUnavailable
+from inventory.usecases import Provenance
+from orders.usecases import expire_orders
+
+logger = logging.getLogger(__name__)
+
+ORDERS_AT_ONCE = 100
+
+
+class Command(BaseCommand):
+    help = "Expire orders whose time to pay is over; several may run at once."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--every",
+            type=float,
+            metavar="SECONDS",
+            help="go on for ever, with a pause of so many seconds",
+        )
+
+    def handle(self, *args: Any, every: float | None = None, **options: Any) -> None:
+        if every is None:
+            self.stdout.write(f"{_sweep()} orders expired")
+            return
+        stop = threading.Event()
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: stop.set())
+        while not stop.is_set():
+            try:
+                expired = _sweep()
+            except (TemporarilyUnavailable, OutcomeUnknown) as trouble:
+                # The next sweep finds what this one did not do.
+                logger.warning("sweep for unpaid orders failed: %s", trouble)
+            else:
+                if expired:
+                    self.stdout.write(f"{expired} orders expired")
+            stop.wait(every)
+
+
+def _sweep() -> int:
+    provenance = Provenance(actor="expire_orders", source="command")
+    expired = 0
+    while True:
+        batch = expire_orders(provenance=provenance, now=timezone.now(), limit=ORDERS_AT_ONCE)
+        expired += batch
+        if batch < ORDERS_AT_ONCE:
+            return expired
