@@ -6,6 +6,11 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+from django_prometheus.cache.metrics import (
+    django_cache_get_total,
+    django_cache_hits_total,
+    django_cache_misses_total,
+)
 from django_redis.cache import RedisCache
 from django_redis.exceptions import ConnectionInterrupted
 from redis.exceptions import RedisError
@@ -62,6 +67,20 @@ class Guard:
         return found
 
 
+MISSED = object()
+_reads, _hits, _misses = (
+    metric.labels("redis")
+    for metric in (django_cache_get_total, django_cache_hits_total, django_cache_misses_total)
+)
+
+
+def count_reads(wanted: int, *, hits: int) -> None:
+    """Count values that were wanted, under the names of django-prometheus."""
+    _reads.inc(wanted)
+    _hits.inc(hits)
+    _misses.inc(wanted - hits)
+
+
 # By address: Django makes a cache object for each thread or greenlet.
 _guards: dict[str, Guard] = {}
 
@@ -80,11 +99,16 @@ class GuardedRedisCache(RedisCache):  # type: ignore[misc]
 
     def get(self, key: Any, default: Any = None, version: Any = None, client: Any = None) -> Any:
         """Return a value, or default when it is missing, unreadable or Redis is away."""
-        return self._guard.ask(partial(super().get, key, default, version, client), default)
+        read = partial(super().get, key, MISSED, version, client)
+        found = self._guard.ask(read, MISSED)
+        count_reads(1, hits=found is not MISSED)
+        return default if found is MISSED else found
 
     def get_many(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         """Return the values that are there."""
-        return self._guard.ask(partial(super().get_many, *args, **kwargs), {})
+        found: dict[Any, Any] = self._guard.ask(partial(super().get_many, *args, **kwargs), {})
+        count_reads(len(args[0] if args else kwargs["keys"]), hits=len(found))
+        return found
 
     def set(self, *args: Any, **kwargs: Any) -> bool:
         """Store a value; return whether Redis has it."""

@@ -307,7 +307,7 @@ METRICS_BIND = env_text("METRICS_BIND", default="")
 METRICS_PORT = METRICS_BIND.rpartition(":")[2]
 METRICS_TOKEN = env_text("METRICS_TOKEN", default="")
 # What one worker asks the database now and then, for all: see config.sampling.
-METRICS_SAMPLES: list[str] = []
+METRICS_SAMPLES = ["events.usecases.show_waiting", "orders.reconciliation.show_last_run"]
 if IS_PRODUCTION and METRICS_TOKEN and len(METRICS_TOKEN) < 20:
     raise ImproperlyConfigured("METRICS_TOKEN: production needs 20 characters or more")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import QuerySet
 from uuid_utils import uuid7
 
@@ -90,6 +90,15 @@ def savepoint() -> Iterator[Callable[[], None]]:
     transaction.savepoint_commit(point)
 
 
+# Cheap also when no relay has run for a week: nobody needs to know more than "many".
+MEASURE_OUTBOX = """
+SELECT (SELECT count(*) FROM (SELECT FROM events_outbox LIMIT 10000) AS waiting),
+       coalesce((SELECT extract(epoch FROM clock_timestamp() - e.occurred_at)
+                   FROM events_outbox o JOIN events_event e ON e.id = o.event_id
+                  ORDER BY o.position LIMIT 1), 0)
+"""
+
+
 def claim_keys(requests: Sequence[KeyedRequest]) -> list[tuple[bool, bool]]:
     """
     Claim each key once; return for each request whether its key is free and whether it is new.
@@ -173,3 +182,11 @@ def list_events(aggregate_type: str, aggregate_id: str) -> QuerySet[Event]:
     return Event.objects.filter(aggregate_type=aggregate_type, aggregate_id=aggregate_id).order_by(
         "aggregate_version"
     )
+
+
+def measure_outbox() -> tuple[int, float]:
+    """Return how many events wait for a relay, 10,000 for more, and how old the oldest is, in s."""
+    with connection.cursor() as cursor:
+        cursor.execute(MEASURE_OUTBOX)
+        depth, age_s = cursor.fetchone()
+    return depth, float(age_s)

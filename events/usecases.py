@@ -17,6 +17,7 @@ from events.errors import (
     StoredRefusal,
     TemporarilyUnavailable,
 )
+from events.metrics import replayed_answer, replayed_refusal, show_outbox
 from events.models import Event
 from events.rules import (
     KEPT_KINDS,
@@ -128,7 +129,9 @@ def _told_before(request: KeyedRequest, found: tuple[bytes, Answer] | None) -> A
     if fingerprint_then != request.fingerprint:
         return IdempotencyKeyReused()
     if answer.status >= FIRST_REFUSAL_STATUS:
+        replayed_refusal.inc()
         return StoredRefusal(json.loads(answer.body))
+    replayed_answer.inc()
     return answer.replayed()
 
 
@@ -176,7 +179,9 @@ def repeat_answer(
     if again.fingerprint != first.fingerprint:
         return IdempotencyKeyReused()
     if isinstance(told, Answer):
+        replayed_answer.inc()
         return told.replayed()
+    replayed_refusal.inc()
     return StoredRefusal(stored_refusal(told, first))
 
 
@@ -203,3 +208,8 @@ def record_events(events: Sequence[NewEvent]) -> None:
     """
     if events:
         storage.add_events(events)
+
+
+def show_waiting() -> None:
+    """Show Prometheus how many events wait for a relay, and for how long."""
+    show_outbox(*storage.measure_outbox())

@@ -2,14 +2,13 @@
 Every query on stock, every lock and every movement.
 
 Lock order of the whole program: keys, then orders, then levels by ascending id. lock_stock,
-Lock order of the whole program: keys, then orders, then levels by ascending id. lock_stock,
 lock_promises and lock_places are what locks levels, move_levels the one function that writes
-them.
 them.
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from time import perf_counter
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +17,7 @@ from django.db.models import QuerySet
 
 from events.usecases import document, hot_cursor
 from inventory.granting import Pick, Waiting
+from inventory.metrics import LOCK_WAIT
 from inventory.models import Location, Movement, StockLevel
 from inventory.models import Sku as SkuRow
 from inventory.promises import Drawn, Promise
@@ -188,12 +188,14 @@ def lock_stock(
     The statements travel together: one round trip inside a pipeline.
     """
     text = ",".join(codes)
+    began_s = perf_counter()
     levels = hot_cursor().execute(LOCK_LEVELS if waits else LOCK_FREE_LEVELS, (text,))
     skus = hot_cursor().execute(READ_SKUS, (text,))
     counts = None if waits else hot_cursor().execute(COUNT_LEVELS, (text,))
     levels_by_code: dict[str, list[Level]] = {}
     for row in levels:
         levels_by_code.setdefault(row[1], []).append(Level(*row))
+    LOCK_WAIT.observe(perf_counter() - began_s)
     sku_by_code = {row[1]: Sku(*row) for row in skus}
     # Busy too is a SKU made while the first statement waited: the second one alone sees it. Without
     # its level it would pass for untracked, and be sold without end.

@@ -9,11 +9,13 @@ Greenlets and threads alike: whatever `threading` is in this process.
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Generic, TypeVar
 
 from django.db import connection
 
 from events.usecases import OutcomeUnknown, TemporarilyUnavailable
+from orders.metrics import note_batch
 
 Work = TypeVar("Work")
 Outcome = TypeVar("Outcome")
@@ -26,11 +28,12 @@ WAIT_S_MAX = 10.0
 class Ticket(Generic[Work, Outcome]):
     """What one caller put in the queue, and what became of it."""
 
-    __slots__ = ("is_taken", "outcomes", "signal", "weight", "works")
+    __slots__ = ("is_taken", "outcomes", "queued_s", "signal", "weight", "works")
 
     def __init__(self, works: Sequence[Work], *, weight: int) -> None:
         self.works = works
         self.weight = weight
+        self.queued_s = perf_counter()
         self.outcomes: Sequence[Outcome | Exception] | None = None
         self.is_taken = False
         # A lock that is held until there is news: half the price of an Event.
@@ -120,6 +123,7 @@ class Intake(Generic[Work, Outcome]):
     def _lead(self, own: Ticket[Work, Outcome]) -> None:
         """Run one batch, the leader's own ticket first, and pass the lead on whatever happens."""
         batch = self._take(own)
+        began_s = perf_counter()
         outcomes: Sequence[Outcome | Exception] = ()
         works = [work for ticket in batch for work in ticket.works]
         try:
@@ -127,6 +131,7 @@ class Intake(Generic[Work, Outcome]):
         except Exception as failure:  # noqa: BLE001  # Answered: to each of the batch.
             outcomes = [failure] * len(works)
         finally:
+            ended_s = perf_counter()
             # A leader that is killed (GreenletExit) has no outcomes: nobody knows any.
             if not outcomes:
                 outcomes = [OutcomeUnknown() for _ in works]
@@ -135,6 +140,11 @@ class Intake(Generic[Work, Outcome]):
             finally:
                 self._pass_on()
                 self._hand_out(batch, outcomes)
+        note_batch(
+            [began_s - ticket.queued_s for ticket in batch],
+            orders=len(works),
+            duration_s=ended_s - began_s,
+        )
         if self._afterwards is not None:
             self._afterwards(works, outcomes)
 

@@ -233,3 +233,16 @@ class Note(models.Model):
 
     def __str__(self) -> str:
         return f"Note on version {self.order_version}"
+
+
+class Reconciliation(models.Model):
+    """A comparison of the books: when, and how much was not as it must be."""
+
+    ran_at = models.DateTimeField()
+    discrepancies = models.IntegerField()
+
+    class Meta:
+        indexes = [models.Index(fields=["-ran_at"], name="orders_reconciliation_latest")]
+
+    def __str__(self) -> str:
+        return f"{self.discrepancies} discrepancies at {self.ran_at}"

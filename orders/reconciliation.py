@@ -6,8 +6,12 @@ It lives in orders because it sees everything; it reads other apps' tables by na
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from django.db import connection, transaction
+
+from orders.metrics import show_reconciliation
+from orders.models import Reconciliation
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,3 +227,15 @@ def find_discrepancies() -> Iterator[Discrepancy]:
             cursor.execute(statement)
             for subject, found in cursor.fetchall():
                 yield Discrepancy(check, subject, found)
+
+
+def keep_result(discrepancies: int, *, now: datetime) -> None:
+    """Remember what a comparison found, for whoever asks when the books balanced last."""
+    Reconciliation.objects.create(ran_at=now, discrepancies=discrepancies)
+
+
+def show_last_run() -> None:
+    """Show Prometheus what the last comparison found; nothing before the first one."""
+    last = Reconciliation.objects.order_by("-ran_at").first()
+    if last is not None:
+        show_reconciliation(last.discrepancies, last.ran_at)

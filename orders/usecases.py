@@ -27,6 +27,7 @@ from orders.lifecycle import (
     PaymentEventReused,
     Pick,
 )
+from orders.metrics import count_told
 from orders.models import Note, Order
 from orders.placement import Placement, weight_of
 from orders.reading import OrderText
@@ -91,7 +92,9 @@ def place_orders(placements: Sequence[Placement]) -> list[Answer | Exception]:
 
     One bad order harms no other. They need not all be in one transaction.
     """
-    return [told for batch in _batches(placements) for told in _place(batch)]
+    told = [told for batch in _batches(placements) for told in _place(batch)]
+    count_told(told)
+    return told
 
 
 def _place(batch: Sequence[Placement]) -> list[Answer | Exception]:

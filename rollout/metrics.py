@@ -55,6 +55,16 @@ OVERRIDE_DENIED = Counter(
 )
 # The slowest worker's: together with the newest published one it tells who lags behind.
 GENERATION = Gauge("rollout_generation", "The rules in force here.", multiprocess_mode="livemin")
+WORKERS_CONVERGED = Gauge(
+    "rollout_workers_converged",
+    "Workers that follow the newest rules of the database.",
+    multiprocess_mode="livesum",
+)
+EVENT_LOOP_LAG = Gauge(
+    "rollout_event_loop_lag_seconds",
+    "How much later than it should the slowest worker looked for rules, the last time.",
+    multiprocess_mode="livemax",
+)
 RELOADS = Counter("rollout_reload", "Rules that were loaded, or refused.", ("source", "result"))
 RELOAD_LAG = Histogram(
     "rollout_reload_lag_seconds", "From the announcement until in force here.", buckets=LAGS_S

@@ -101,6 +101,8 @@ class Watcher:
             with self._loading:
                 if self._is_news(generation) and self._load_from_database():
                     self._acknowledge(None)
+            followed = self.runtime.snapshot
+            metrics.WORKERS_CONVERGED.set(followed.generation >= generation and not followed.stale)
         except Exception as failure:  # noqa: BLE001 - the process edge: any trouble means later
             self._say("database", f"{type(failure).__name__}: {failure}")
             return False
@@ -257,11 +259,18 @@ class Watcher:
 
     def _poll(self) -> None:
         database_at = time.monotonic() + DATABASE_POLL_S
-        while not self._stopping.wait(POLL_S):
+        while not self._waited():
             has_redis = self.look_at_redis()
             if not has_redis or self.runtime.snapshot.stale or time.monotonic() >= database_at:
                 database_at = time.monotonic() + DATABASE_POLL_S
                 self.look_at_database()
+
+    def _waited(self) -> bool:
+        """Wait for the next look; return whether it is time to stop instead."""
+        due_s = time.monotonic() + POLL_S
+        is_stopping = self._stopping.wait(POLL_S)
+        metrics.EVENT_LOOP_LAG.set(max(0.0, time.monotonic() - due_s))
+        return is_stopping
 
     def look_at_redis(self) -> bool:
         """Follow the generation that Redis knows; return False when it cannot be asked."""

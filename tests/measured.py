@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from http.client import HTTPConnection
 
+from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 Series = tuple[str, frozenset[tuple[str, str]]]
@@ -42,6 +43,22 @@ class Scrape:
         """Return the series that are lower than they were, or gone."""
         now = self.growing()
         return [series for series, value in before.growing().items() if now.get(series, -1) < value]
+
+
+def told() -> Scrape:
+    """Return what this process has counted."""
+    return Scrape(generate_latest(REGISTRY).decode())
+
+
+class Grown:
+    """How much series of this process grew since this was made."""
+
+    def __init__(self) -> None:
+        self.before = told()
+
+    def by(self, name: str, **labels: str) -> float:
+        """Return by how much the series of this name with these labels grew."""
+        return told().value(name, **labels) - self.before.value(name, **labels)
 
 
 def scrape(port: int, **headers: str) -> Scrape:

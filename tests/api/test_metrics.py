@@ -7,27 +7,12 @@ from types import SimpleNamespace
 
 from django.http import FileResponse, StreamingHttpResponse
 from django.test import Client, RequestFactory, SimpleTestCase, override_settings
-from prometheus_client import REGISTRY, generate_latest
 
 from config.measured import Measured, template_of
-from tests.measured import Scrape
+from tests.measured import Grown, Scrape, told
 
 REQUESTS, DURATIONS = "http_server_requests_total", "http_server_duration_seconds_count"
 IN_FLIGHT = "http_server_requests_in_flight"
-
-
-def told():
-    return Scrape(generate_latest(REGISTRY).decode())
-
-
-class Grown:
-    """How much series grew since this was made."""
-
-    def __init__(self):
-        self.before = told()
-
-    def by(self, name, **labels):
-        return told().value(name, **labels) - self.before.value(name, **labels)
 
 
 def found(route):

@@ -3,15 +3,11 @@
 import gc
 
 import pytest
-from prometheus_client import REGISTRY, Gauge, generate_latest
+from prometheus_client import REGISTRY, Gauge
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from config.worker_metrics import CpuTime, GcPauses, MeasuredPool, show_memory
-from tests.measured import Scrape
-
-
-def told() -> Scrape:
-    return Scrape(generate_latest(REGISTRY).decode())
+from tests.measured import told
 
 
 class GcPausesTests:
