@@ -1,7 +1,8 @@
 """Typed readers of environment variables that refuse nonsense at the start."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -90,6 +91,18 @@ def env_address(name: str, *, apart_from: Collection[str]) -> str:
     if any(other.rpartition(":")[2] == port for other in apart_from):
         raise ImproperlyConfigured(f"{name}={text!r}: choose a port of its own")
     return text
+
+
+def networks_from_texts(name: str, texts: Iterable[str]) -> list[IPv4Network | IPv6Network]:
+    """
+    Return the IP networks that the variable called name lists.
+
+    Raises ImproperlyConfigured for what is no network, as an address inside of one.
+    """
+    try:
+        return [ip_network(text) for text in texts]
+    except ValueError as failure:
+        raise ImproperlyConfigured(f"{name}: {failure}; write networks as 10.1.2.0/24") from failure
 
 
 def database_from_url(url: str) -> dict[str, object]:

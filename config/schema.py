@@ -198,6 +198,7 @@ TAGS = {
     "skus": "What is sold, and for how much.",
     "stock": "What is there, and every movement that made it so.",
     "events": "What happened, told to whoever asks.",
+    "webhooks": "Where an account is told of what happened, and what became of it.",
     "rollout": "Who meets which version of the code, and what cuts a version off.",
     "service": "Probes, and the list of errors. Open to everybody.",
 }

@@ -4,7 +4,15 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import database_from_url, env_bool, env_choice, env_int, env_list, env_text
+from config.env import (
+    database_from_url,
+    env_bool,
+    env_choice,
+    env_int,
+    env_list,
+    env_text,
+    networks_from_texts,
+)
 from config.release import VERSION
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -343,6 +351,29 @@ EVENTS_SOURCE = env_text("EVENTS_SOURCE", default=PUBLIC_URL or "urn:sluice")
 # What belongs to no account (stock), and what belongs to others, needs more than an account.
 EVENTS_SHARED_SCOPE = "stock:read"
 EVENTS_ALL_SCOPE = "orders:all"
+EVENTS_SHARED_TYPES = "stock"
+# A developer's receiver: http, any port, names of the inside.
+WEBHOOKS_ALLOW_HTTP = env_bool("WEBHOOKS_ALLOW_HTTP", default=False)
+if IS_PRODUCTION and WEBHOOKS_ALLOW_HTTP:
+    raise ImproperlyConfigured("WEBHOOKS_ALLOW_HTTP=true is refused in production")
+# Receivers that are not in the open Internet: nothing else in these networks should listen.
+WEBHOOKS_PRIVATE_NETWORKS = networks_from_texts(
+    "WEBHOOKS_PRIVATE_NETWORKS", env_list("WEBHOOKS_PRIVATE_NETWORKS")
+)
+# Every event also goes to this Redis, as an entry of a stream; empty: to none.
+EVENTS_STREAM_URL = env_text("EVENTS_STREAM_URL", default="")
+EVENTS_STREAM_NAME = env_text("EVENTS_STREAM_NAME", default="sluice:events")
+# 0 never trims: whoever sets a length says that what nobody has read by then may go.
+EVENTS_STREAM_LENGTH_MAX = env_int("EVENTS_STREAM_LENGTH_MAX", default=0, at_least=0)
+# The sinks of the relay by name: the class, and what it is made with.
+EVENTS_SINKS: dict[str, dict[str, object]] = {}
+if EVENTS_STREAM_URL:
+    EVENTS_SINKS["redis"] = {
+        "class": "events.sinks.RedisStream",
+        "url": EVENTS_STREAM_URL,
+        "stream": EVENTS_STREAM_NAME,
+        "length_max": EVENTS_STREAM_LENGTH_MAX,
+    }
 
 # --- Rollout --------------------------------------------------------------------------------
 

@@ -95,3 +95,54 @@ class StoredRefusal(EventsError):
         self.headers = {"Idempotent-Replayed": "true"}
         for name, value in stored["facts"].items():
             setattr(self, name, value)
+
+
+class AddressRefused(EventsError):
+    """A webhook may not be sent to this address; `why` says what is wrong with it."""
+
+    code, kind = "webhook_address_refused", "invalid"
+    facts = ("why",)
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"No webhook is sent there: {why}.")
+        self.why = why
+
+
+class EndpointNotFound(EventsError):
+    """The account has no webhook endpoint of this id."""
+
+    code, kind = "webhook_not_found", "not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no webhook of this id.")
+
+
+class TypesForbidden(EventsError):
+    """The key may not be told of one of the types that a webhook asks for."""
+
+    code, kind = "event_types_forbidden", "forbidden"
+    facts = ("scope",)
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"To be told of these types a key needs the scope {scope}.")
+        self.scope = scope
+
+
+class TooManyEndpoints(EventsError):
+    """The account has as many webhook endpoints as an account may have."""
+
+    code, kind = "too_many_webhooks", "conflict"
+    facts = ("endpoints_max",)
+
+    def __init__(self, *, endpoints_max: int) -> None:
+        super().__init__(f"An account has at most {endpoints_max} webhooks.")
+        self.endpoints_max = endpoints_max
+
+
+class EndpointDisabled(EventsError):
+    """The webhook is disabled, so nothing is sent to it; enable it first."""
+
+    code, kind = "webhook_disabled", "conflict"
+
+    def __init__(self) -> None:
+        super().__init__("The webhook is disabled.")

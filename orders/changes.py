@@ -324,6 +324,7 @@ def _event(
             **told,
         },
         at=now,
+        account_id=order.account_id,
     )
 
 

@@ -20,6 +20,7 @@ QUERIES = {
     "list_order_events": orders.EventQuery,
     "read_events": events.FeedQuery,
     "list_notes": orders.EventQuery,
+    "list_webhook_deliveries": events.DeliveryQuery,
     "list_skus": inventory.PageQuery,
     "list_stock": inventory.PageQuery,
     "list_stock_movements": inventory.MovementQuery,
@@ -36,6 +37,11 @@ QUERIES = {
     "set_breaker_mode": rollout.WaitQuery,
 }
 BODIES = {
+    "create_webhook": events.EndpointIn,
+    "update_webhook": events.EndpointChange,
+    "rotate_webhook_secret": events.RotationIn,
+    "test_webhook": events.PingIn,
+    "replay_webhook": events.ReplayIn,
     "place_order": orders.OrderIn,
     "place_orders": orders.BulkSchema,
     "cancel_order": orders.CancelIn,
@@ -112,7 +118,7 @@ class SchemaTests(SimpleTestCase):
                         assert told["security"] == [{"apiKey": [view.cls.scopes[action]]}]
                         assert f"`{view.cls.scopes[action]}`" in told["description"]
 
-        assert len(self.of_api) == 40
+        assert len(self.of_api) == 49
         assert {scope for _, _, scope in served} == {
             scope
             for operation in self.of_api.values()
