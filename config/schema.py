@@ -195,6 +195,7 @@ def _json(description: str, schema: Fragment) -> Fragment:
 
 TAGS = {
     "orders": "Orders of the calling account.",
+    "holds": "Units kept for a while, until they are ordered, released or expire.",
     "skus": "What is sold, and for how much.",
     "stock": "What is there, and every movement that made it so.",
     "events": "What happened, told to whoever asks.",

@@ -375,6 +375,18 @@ if EVENTS_STREAM_URL:
         "length_max": EVENTS_STREAM_LENGTH_MAX,
     }
 
+# --- Holds ----------------------------------------------------------------------------------
+
+# For how long a hold may be asked for, and for how long its extensions may keep it in all.
+HOLD_S_MIN = env_int("HOLD_S_MIN", default=5, at_least=1, at_most=3600)
+HOLD_S_MAX = env_int("HOLD_S_MAX", default=3600, at_least=HOLD_S_MIN, at_most=30 * 24 * 3600)
+HOLD_LIFE_S_MAX = env_int(
+    "HOLD_LIFE_S_MAX", default=14_400, at_least=HOLD_S_MAX, at_most=90 * 24 * 3600
+)
+# What one account may hold at a time: stock that is held is stock that nobody else can buy.
+HOLDS_OPEN_MAX = env_int("HOLDS_OPEN_MAX", default=10_000, at_least=1)
+HOLD_UNITS_MAX = env_int("HOLD_UNITS_MAX", default=1_000_000, at_least=1)
+
 # --- Rollout --------------------------------------------------------------------------------
 
 # Which version of a code path serves as long as no published rules say otherwise.

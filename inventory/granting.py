@@ -1,19 +1,21 @@
 """Who gets what is there: orders by their arrival, locations by their priority. Pure."""
 
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from uuid import UUID
 
-from inventory.rules import Level, Provenance
+from inventory.rules import HeldUnits, Hold, Level, Provenance
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
     """
-    What one order wants: units by SKU code, each 1 or more, summed over its lines.
+    What one order or new hold wants: units by SKU code, each 1 or more, summed over its lines.
 
-    allow_backorder: its buyer agrees to wait for what is not there.
+    order_id: the order's, or that of a new hold. allow_backorder: its buyer agrees to wait for
+    what is not there. hold: a live hold that the order takes its units from before others.
     """
 
     order_id: UUID
@@ -21,6 +23,7 @@ class Demand:
     provenance: Provenance
     at: datetime
     allow_backorder: bool = False
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +37,16 @@ class Shortage:
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """Units that an order gets from a level, 1 or more; waiting: how many of them are not there."""
+    """
+    Units that an order gets from a level, 1 or more.
+
+    waiting: how many of them are not there. held: how many of them its hold kept.
+    """
 
     level_id: int
     units: int
     waiting: int = 0
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,68 +54,169 @@ class Grant:
     """
     What became of one demand: picks by SKU code, or the shortages that it was refused for.
 
-    A SKU that is not tracked has no picks.
+    A SKU that is not tracked has no picks. is_hold_used: refused, because a demand before it has
+    used its hold. let_go: what expired holds had kept and the picks needed. left: what its hold
+    kept besides the picks.
     """
 
     picks: Mapping[str, tuple[Pick, ...]]
     shortages: tuple[Shortage, ...] = ()
+    is_hold_used: bool = False
+    let_go: tuple[HeldUnits, ...] = ()
+    left: tuple[HeldUnits, ...] = ()
 
 
 @dataclass(slots=True)
 class _Shelf:
-    """What a level can still give: units that are there, and units to wait for."""
+    """
+    What a level can still give: units that are there, and units to wait for.
+
+    nobody: units without a claim, below 0 where claims outnumber what is there. due: what expired
+    holds keep, as good as free. waiting: units that orders wait for, limit: at most.
+    """
 
     level_id: int
-    free: int
-    room: int
+    nobody: int
+    waiting: int
+    limit: int
+    due: deque[HeldUnits]
+
+    @property
+    def free(self) -> int:
+        """The units that an order may take, 0 or more."""
+        return max(0, self.nobody + sum(line.units for line in self.due))
+
+    @property
+    def room(self) -> int:
+        """The units that orders may yet wait for, 0 or more."""
+        # What was set free goes to those who wait, before anybody new waits.
+        filled = max(0, min(self.waiting, self.nobody + self.waiting))
+        return max(0, self.limit - (self.waiting - filled))
+
+    def take(self, pick: Pick) -> list[HeldUnits]:
+        """Give a pick away; return what was let go for it, no more than it needed."""
+        there = pick.units - pick.waiting - pick.held
+        let_go = []
+        while there and there > self.nobody:
+            let_go.append(self.due.popleft())
+            self.nobody += let_go[-1].units
+        self.nobody -= pick.units - pick.held
+        self.waiting += pick.waiting
+        return let_go
 
 
-def grant(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -> list[Grant]:
+NO_UNITS: Mapping[int, Sequence[HeldUnits]] = {}
+
+
+def grant(
+    demands: Sequence[Demand],
+    levels: Mapping[str, Sequence[Level]],
+    expired: Mapping[int, Sequence[HeldUnits]] = NO_UNITS,
+) -> list[Grant]:
     """
     Decide demands in their order, each whole or not at all.
 
     levels: those of each SKU code; a SKU that is not in it is not tracked and never short. A
     demand that is refused takes nothing, so none is refused while its units are there; n demands
-    at once are decided like n in a row.
+    at once are decided like n in a row. What a demand's hold keeps it takes without contending
+    for it, and leaves to others what it does not want of it; a hold is used once. expired: what
+    holds keep past their deadline, by level id, in the order in which it is to be let go.
     """
-    shelves = {code: _shelves(of_sku) for code, of_sku in levels.items()}
-    return [_decide(demand, shelves) for demand in demands]
+    shelves = {code: _shelves(of_sku, expired) for code, of_sku in levels.items()}
+    by_level = {shelf.level_id: shelf for of_sku in shelves.values() for shelf in of_sku}
+    used: set[UUID] = set()
+    grants = []
+    for demand in demands:
+        hold = demand.hold
+        if hold is not None and hold.id in used:
+            grants.append(Grant({}, is_hold_used=True))
+            continue
+        granted = _decide(demand, shelves, by_level)
+        if hold is not None and not granted.shortages:
+            used.add(hold.id)
+        grants.append(granted)
+    return grants
 
 
-def _shelves(levels: Sequence[Level]) -> list[_Shelf]:
+def _shelves(levels: Sequence[Level], expired: Mapping[int, Sequence[HeldUnits]]) -> list[_Shelf]:
     ordered = sorted(levels, key=lambda level: (level.priority, level.location))
     return [
-        _Shelf(level.id, level.available, level.backorder_room)
+        _Shelf(
+            level.id,
+            level.free,
+            level.waiting,
+            level.backorder_limit if level.sell_policy == "backorder" else 0,
+            deque(expired.get(level.id, ())),
+        )
         for level in ordered
         if level.is_open
     ]
 
 
-def _decide(demand: Demand, shelves: Mapping[str, list[_Shelf]]) -> Grant:
+def _decide(
+    demand: Demand, shelves: Mapping[str, list[_Shelf]], by_level: Mapping[int, _Shelf]
+) -> Grant:
     picks: dict[str, tuple[Pick, ...]] = {}
     shortages = []
     for code, units in demand.units.items():
         if code not in shelves:
             continue
-        planned = plan_picks(units, shelves[code], may_wait=demand.allow_backorder)
+        kept = () if demand.hold is None else _kept(demand.hold, code, units)
+        missing = units - sum(pick.held for pick in kept)
+        planned = (
+            plan_picks(missing, shelves[code], may_wait=demand.allow_backorder) if missing else ()
+        )
         if planned is None:
-            free = sum(shelf.free for shelf in shelves[code])
-            shortages.append(Shortage(code, units, free))
+            there = sum(shelf.free for shelf in shelves[code])
+            shortages.append(Shortage(code, units, there + units - missing))
         else:
-            picks[code] = planned
+            picks[code] = _merged(kept, planned) if kept else planned
     if shortages:
         return Grant({}, tuple(shortages))
-    for code, planned in picks.items():
-        _take(planned, shelves[code])
-    return Grant(picks)
+    let_go = [
+        line
+        for of_sku in picks.values()
+        for pick in of_sku
+        if pick.level_id in by_level  # Not of a closed location, where only a hold had units.
+        for line in by_level[pick.level_id].take(pick)
+    ]
+    left = () if demand.hold is None else _left(demand.hold, picks)
+    for line in left:
+        if line.level_id in by_level:
+            by_level[line.level_id].nobody += line.units
+    return Grant(picks, let_go=tuple(let_go), left=left)
 
 
-def _take(picks: Sequence[Pick], shelves: Sequence[_Shelf]) -> None:
-    for pick in picks:
-        for shelf in shelves:
-            if shelf.level_id == pick.level_id:
-                shelf.free -= pick.units - pick.waiting
-                shelf.room -= pick.waiting
+def _kept(hold: Hold, code: str, units: int) -> tuple[Pick, ...]:
+    """Return what a hold gives to a demand for units of a SKU."""
+    picks = []
+    for line in hold.lines:
+        if line.sku == code and units:
+            taken = min(units, line.units)
+            picks.append(Pick(line.level_id, taken, held=taken))
+            units -= taken
+    return tuple(picks)
+
+
+def _merged(kept: Sequence[Pick], planned: Sequence[Pick]) -> tuple[Pick, ...]:
+    """Return one pick for each level: an order has one allocation there."""
+    merged = {pick.level_id: pick for pick in kept}
+    for pick in planned:
+        held = merged.get(pick.level_id, Pick(pick.level_id, 0))
+        merged[pick.level_id] = Pick(
+            pick.level_id, held.units + pick.units, pick.waiting, held.held
+        )
+    return tuple(merged.values())
+
+
+def _left(hold: Hold, picks: Mapping[str, Sequence[Pick]]) -> tuple[HeldUnits, ...]:
+    """Return what a hold keeps besides what was picked from it."""
+    taken = {pick.level_id: pick.held for of_sku in picks.values() for pick in of_sku}
+    return tuple(
+        replace(line, units=line.units - taken.get(line.level_id, 0))
+        for line in hold.lines
+        if line.units > taken.get(line.level_id, 0)
+    )
 
 
 def plan_picks(units: int, shelves: Sequence[_Shelf], *, may_wait: bool) -> tuple[Pick, ...] | None:

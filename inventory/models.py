@@ -153,7 +153,7 @@ class Movement(models.Model):
     One row of the ledger; a trigger refuses to change or delete it.
 
     The level's version is unique for each level: a lost update cannot be committed.
-    order_id belongs to another app and has no foreign key.
+    order_id belongs to another app and has no foreign key; hold_id outlives its hold.
     """
 
     # No index of its own: the unique constraint begins with it.
@@ -180,6 +180,7 @@ class Movement(models.Model):
     reference = models.CharField(max_length=128, blank=True)
     note = models.CharField(max_length=255, blank=True, default="", db_default="")
     order_id = models.UUIDField(null=True, blank=True)
+    hold_id = models.UUIDField(null=True, blank=True)
     actor = models.CharField(max_length=150, blank=True)
     source = models.CharField(max_length=16)
     served_version = models.CharField(max_length=32, blank=True)
@@ -198,7 +199,12 @@ class Movement(models.Model):
                 fields=["order_id"],
                 name="inventory_movement_order",
                 condition=Q(order_id__isnull=False),
-            )
+            ),
+            models.Index(
+                fields=["hold_id"],
+                name="inventory_movement_hold",
+                condition=Q(hold_id__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -266,3 +272,95 @@ class Allocation(models.Model):
 
     def __str__(self) -> str:
         return f"{self.units} for {self.order_id}"
+
+
+class Hold(models.Model):
+    """
+    Units kept for an account until a deadline by the database's clock.
+
+    Changed only by who has locked every level of its lines: that is its lock. A hold past its
+    deadline keeps nothing, whatever state says: the sweeper writes it down later. account_id and
+    order_id belong to other apps.
+    """
+
+    class State(models.TextChoices):
+        LIVE = "live"
+        CONVERTED = "converted"
+        RELEASED = "released"
+        EXPIRED = "expired"
+
+    id = models.UUIDField(primary_key=True)
+    account_id = models.BigIntegerField()
+    state = models.CharField(max_length=16, choices=State)
+    reference = models.CharField(max_length=128, blank=True)
+    units = models.BigIntegerField()
+    expires_at = models.DateTimeField()
+    extendable_until = models.DateTimeField()
+    order_id = models.UUIDField(null=True, blank=True)
+    created_at = models.DateTimeField()
+    updated_at = models.DateTimeField()
+    version = models.IntegerField(default=1)
+    is_due: bool  # Of a hold that was listed: whether its deadline has passed.
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="inventory_hold_of_one_order",
+                condition=Q(state="converted", order_id__isnull=False)
+                | (~Q(state="converted") & Q(order_id__isnull=True)),
+            ),
+            models.CheckConstraint(
+                name="inventory_hold_life", condition=Q(expires_at__lte=F("extendable_until"))
+            ),
+        ]
+        # An id is a UUIDv7: by id is by time. Every list is one account's, newest first.
+        indexes = [
+            models.Index(fields=["account_id", "-id"], name="inventory_holds_by_account"),
+            models.Index(
+                fields=["account_id", "expires_at"],
+                name="inventory_holds_open",
+                condition=Q(state="live"),
+            ),
+            models.Index(
+                fields=["expires_at"], name="inventory_holds_due", condition=Q(state="live")
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"Hold {self.pk}"
+
+
+class HoldLine(models.Model):
+    """
+    The units of one level that a hold keeps as long as it is open.
+
+    Guarded by the level's lock: whoever is short of units closes the expired lines of that level
+    and leaves the rest of the hold to the sweeper. expires_at is the hold's, for the index.
+    """
+
+    # No index of its own: the unique constraint begins with it.
+    hold = models.ForeignKey(Hold, on_delete=models.CASCADE, related_name="lines", db_index=False)
+    level = models.ForeignKey(
+        StockLevel, on_delete=models.PROTECT, related_name="hold_lines", db_index=False
+    )
+    units = models.BigIntegerField()
+    is_open = models.BooleanField(default=True)
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["hold", "level"], name="inventory_one_hold_line_per_level"
+            ),
+            models.CheckConstraint(name="inventory_hold_line_units", condition=Q(units__gte=1)),
+        ]
+        indexes = [
+            models.Index(
+                fields=["level", "expires_at"],
+                name="inventory_hold_lines_open",
+                condition=Q(is_open=True),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.units} for {self.hold_id}"

@@ -18,8 +18,8 @@ PRICE_MINOR_MAX = 1_000_000_000
 UNITS_MAX = 1_000_000_000_000
 
 MovementKind = Literal[
-    "receive", "allocate", "fill", "release", "ship", "return", "adjust", "count", "quarantine",
-    "transfer_out", "transfer_in", "policy",
+    "receive", "hold", "expire", "allocate", "fill", "release", "ship", "return", "adjust",
+    "count", "quarantine", "transfer_out", "transfer_in", "policy",
 ]  # fmt: skip
 # ISO 4217: how many decimals the minor unit of a currency is, where it is not 2.
 DECIMALS = {
@@ -209,11 +209,9 @@ class Level:
         return available_units(self)
 
     @property
-    def backorder_room(self) -> int:
-        """The units that orders may yet wait for, 0 or more."""
-        if self.sell_policy != "backorder":
-            return 0
-        return max(0, self.backorder_limit - self.waiting)
+    def free(self) -> int:
+        """The units that nobody has a claim on; below 0 where claims outnumber what is there."""
+        return self.on_hand - self.unavailable - self.safety - self.held - self.allocated
 
     @property
     def fillable(self) -> int:
@@ -263,7 +261,37 @@ class Movement:
     reference: str = ""
     note: str = ""
     order_id: UUID | None = None
+    hold_id: UUID | None = None
     provenance: Provenance = Provenance("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldUnits:
+    """The units of one level that a hold still keeps, 1 or more."""
+
+    hold_id: UUID
+    level_id: int
+    sku: str
+    units: int
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """
+    What an account has kept for it, as the database has it.
+
+    state: live, converted, released or expired; a hold whose deadline has passed is expired,
+    swept or not. is_ended: whether its end was written down. lines: what it still keeps.
+    level_ids: the levels of all its lines; who has locked them all may change the hold.
+    """
+
+    id: UUID
+    account_id: int
+    state: str
+    is_ended: bool
+    version: int
+    lines: tuple[HeldUnits, ...] = ()
+    level_ids: tuple[int, ...] = ()
 
 
 def moved(level: Level, change: Change) -> Level:

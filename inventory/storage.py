@@ -1,9 +1,9 @@
 """
 Every query on stock, every lock and every movement.
 
-Lock order of the whole program: keys, then orders, then levels by ascending id. lock_stock,
-lock_promises and lock_places are what locks levels, move_levels the one function that writes
-them.
+Lock order of the whole program: keys, then orders, then the account of a new hold, then levels by
+ascending id. A hold is locked by its levels, see holdstore. lock_stock, lock_promises, lock_places
+and lock_hold_levels are what locks levels, move_levels the one function that writes them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -75,17 +75,16 @@ INSERT INTO inventory_movement
         shortfall_change, waiting_change,
         on_hand_after, unavailable_after, held_after, allocated_after, incoming_after,
         shortfall_after, waiting_after,
-        reason, reference, note, order_id, actor, source, served_version, rules_generation,
-        trace_id, created_at)
+        reason, reference, note, order_id, hold_id, actor, source, served_version,
+        rules_generation, trace_id, created_at)
 SELECT l, v, k, dp, du, dh, da, di, ds, coalesce(dw, 0), p, u, h, a, i, s, coalesce(w, 0),
-       why, ref, coalesce(note, ''), o, who, src, served, rules, trace, at
+       why, ref, coalesce(note, ''), o, hold, who, src, served, rules, trace, at
   FROM jsonb_to_recordset(%s::jsonb)
     AS r(l bigint, v bigint, k text,
          dp bigint, du bigint, dh bigint, da bigint, di bigint, ds bigint, dw bigint,
          p bigint, u bigint, h bigint, a bigint, i bigint, s bigint, w bigint,
-         why text, ref text, note text, o uuid, who text, src text, served text, rules bigint,
-         trace text,
-         at timestamptz)
+         why text, ref text, note text, o uuid, hold uuid, who text, src text, served text,
+         rules bigint, trace text, at timestamptz)
 """
 
 ADD_ALLOCATIONS = """
@@ -142,6 +141,18 @@ SELECT {_LEVEL}
    FOR NO KEY UPDATE OF l
 """
 
+# All lines, open or not: they never change, so the set of levels is the same after the lock.
+LOCK_LEVELS_OF_HOLDS = f"""
+SELECT {_LEVEL}
+  FROM inventory_stocklevel l {_OF_LEVEL}
+ WHERE l.id IN (SELECT level_id FROM inventory_holdline
+                 WHERE hold_id = ANY(string_to_array(%s, ',')::uuid[]))
+ ORDER BY l.id
+   FOR NO KEY UPDATE OF l
+"""
+
+LOCK_FREE_LEVELS_OF_HOLDS = f"{LOCK_LEVELS_OF_HOLDS} SKIP LOCKED"
+
 READ_WAITING = """
 SELECT id, order_id, waiting_units
   FROM inventory_allocation
@@ -170,6 +181,8 @@ HOT_STATEMENTS = (
     READ_PROMISES,
     DRAW_PROMISES,
     LOCK_PLACES,
+    LOCK_LEVELS_OF_HOLDS,
+    LOCK_FREE_LEVELS_OF_HOLDS,
     READ_WAITING,
     FILL_ALLOCATIONS,
 )
@@ -267,6 +280,8 @@ def _movement_row(movement: NewMovement) -> dict[str, Any]:
         row |= {"dw": change.waiting, "w": after.waiting}
     if movement.note:
         row["note"] = movement.note
+    if movement.hold_id:
+        row["hold"] = movement.hold_id
     return row
 
 
@@ -320,6 +335,17 @@ def lock_places(places: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Leve
     rows = [{"sku": sku, "location": location} for sku, location in places]
     levels = [Level(*row) for row in hot_cursor().execute(LOCK_PLACES, (document(rows),))]
     return {(level.sku, level.location): level for level in levels}
+
+
+def lock_hold_levels(hold_ids: Iterable[UUID], *, waits: bool = True) -> dict[int, Level]:
+    """
+    Lock the levels of holds by ascending id and return them by id.
+
+    waits: without it, levels that somebody else has locked are left out.
+    """
+    statement = LOCK_LEVELS_OF_HOLDS if waits else LOCK_FREE_LEVELS_OF_HOLDS
+    rows = hot_cursor().execute(statement, (",".join(map(str, hold_ids)),))
+    return {row[0]: Level(*row) for row in rows}
 
 
 def find_tracked(codes: Iterable[str]) -> set[str]:

@@ -10,9 +10,31 @@ from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 
 from events.usecases import Answer, KeyedRequest, NewEvent, answer_once, record_events
-from inventory import booking, codepaths, granting, rules, storage
+from inventory import booking, codepaths, rules, storage
 from inventory.allocations import draw_units, release_order, release_orders, take_back
 from inventory.granting import Demand, Grant, Pick, Shortage
+from inventory.holding import (
+    HoldChanged,
+    HoldFilter,
+    HoldInvalid,
+    HoldLifeExceeded,
+    HoldLimitReached,
+    HoldLine,
+    HoldNotFound,
+    HoldNotLive,
+    TooFewToHold,
+)
+from inventory.holds import (
+    allocate,
+    expire_holds,
+    extend_hold,
+    find_holds,
+    get_hold,
+    hold_document,
+    list_holds,
+    place_hold,
+    release_hold,
+)
 from inventory.models import Movement as MovementRow
 from inventory.models import Sku as SkuRow
 from inventory.promises import Draw, Drawn, NotAllocated, NotOnHand, Return
@@ -23,6 +45,7 @@ from inventory.rules import (
     SKU_CODE,
     Availability,
     Change,
+    Hold,
     Level,
     LocationNotFound,
     Movement,
@@ -48,6 +71,15 @@ __all__ = [
     "Draw",
     "Drawn",
     "Grant",
+    "Hold",
+    "HoldChanged",
+    "HoldFilter",
+    "HoldInvalid",
+    "HoldLifeExceeded",
+    "HoldLimitReached",
+    "HoldLine",
+    "HoldNotFound",
+    "HoldNotLive",
     "Level",
     "LocationNotFound",
     "NotAllocated",
@@ -64,22 +96,31 @@ __all__ = [
     "StockAboveLimit",
     "StockBelowZero",
     "StockChanged",
+    "TooFewToHold",
     "adjust_stock",
     "allocate",
     "book",
     "create_sku",
     "draw_units",
+    "expire_holds",
+    "extend_hold",
+    "find_holds",
     "find_skus",
+    "get_hold",
     "get_sku",
     "get_stock",
+    "hold_document",
+    "list_holds",
     "list_movements",
     "list_order_movements",
     "list_skus",
     "list_stock",
     "lock_stock",
     "money_text",
+    "place_hold",
     "read_availability",
     "receive_stock",
+    "release_hold",
     "release_order",
     "release_orders",
     "set_stock",
@@ -375,37 +416,3 @@ def lock_stock(
     pipeline. Codes that do not exist are not in the answer.
     """
     return storage.lock_stock(codes, waits=waits)
-
-
-def allocate(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -> list[Grant]:
-    """
-    Decide demands in their order, each whole or not at all, and promise what was granted.
-
-    levels: locked by lock_stock in this transaction. Returns for each demand where its units come
-    from and how many of them it waits for, or the shortages that it was refused for. Joins the
-    caller's transaction, reads nothing back.
-    """
-    grants = granting.grant(demands, levels)
-    current = {level.id: level for of_sku in levels.values() for level in of_sku}
-    movements: list[Movement] = []
-    allocations: list[tuple[UUID, Pick]] = []
-    for demand, granted in zip(demands, grants, strict=True):
-        for pick in (pick for picks in granted.picks.values() for pick in picks):
-            change = Change(allocated=pick.units, waiting=pick.waiting)
-            after = current[pick.level_id] = rules.moved(current[pick.level_id], change)
-            movements.append(
-                Movement(
-                    "allocate",
-                    change,
-                    after,
-                    at=demand.at,
-                    order_id=demand.order_id,
-                    provenance=demand.provenance,
-                )
-            )
-            allocations.append((demand.order_id, pick))
-    if movements:
-        # Nothing was set free: nobody who waits gets anything by this.
-        storage.move_levels(movements)
-        storage.add_allocations(allocations)
-    return grants

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import orjson
 from django.conf import settings
@@ -25,12 +26,30 @@ from events.usecases import (
     release_keys,
     repeat_answer,
 )
-from inventory.usecases import Demand, Grant, Provenance, Sku, allocate, lock_stock
+from inventory.usecases import (
+    Demand,
+    Grant,
+    Hold,
+    HoldNotLive,
+    Provenance,
+    Sku,
+    allocate,
+    find_holds,
+    lock_stock,
+)
 from orders import storage
 from orders.documents import address, etag, placed_document
 from orders.intake import Intake
 from orders.reading import OrderText, keep_texts
-from orders.rules import NewOrder, OrderDraft, OrderInvalid, out_of_stock, quote, waiting_by_line
+from orders.rules import (
+    NewOrder,
+    OrderDraft,
+    OrderInvalid,
+    out_of_stock,
+    quote,
+    unknown_hold,
+    waiting_by_line,
+)
 from rollout.codepath import ERROR, IGNORED, OK, REJECT, outcome_of, serving
 
 
@@ -178,6 +197,7 @@ def _write(placements: Sequence[Placement], *, waits: bool) -> list[Told]:
     Claim the keys, lock the stock, decide, write: in the caller's transaction.
 
     Three round trips, however many orders: two are for reading, the rest travels at the end.
+    Orders on holds read those twice, before and after their levels are locked.
     """
     with pipeline():
         told = claim_keys([placement.request for placement in placements])
@@ -192,21 +212,20 @@ def _write(placements: Sequence[Placement], *, waits: bool) -> list[Told]:
 def _place_claimed(placements: Sequence[Placement], *, waits: bool) -> list[Told]:
     """Place orders whose keys are claimed; return each one's answer or refusal."""
     numbers = storage.ask_numbers(len(placements))
-    codes = sorted({line.sku for p in placements for line in p.draft.lines})
-    skus, levels, busy = lock_stock(codes, waits=waits)
+    holds = find_holds({p.draft.hold for p in placements if p.draft.hold is not None})
+    codes = {code for placement in placements for code in _codes_of(placement, holds)}
+    skus, levels, busy = lock_stock(sorted(codes), waits=waits)
+    # Read again: a hold may have ended before its levels were locked, from now on it cannot.
+    holds_now = find_holds(holds)
     trouble = LockNotHad()  # One for all: to a breaker it is one outcome.
     priced = [
-        trouble if placement.draft.needs(busy) else _priced(placement, number, asked_at, skus)
+        trouble
+        if busy and not busy.isdisjoint(_codes_of(placement, holds))
+        else _priced(placement, number, asked_at, skus, holds_now)
         for placement, (number, asked_at) in zip(placements, numbers.fetchall(), strict=True)
     ]
     demands = [
-        Demand(
-            order.id,
-            order.draft.units_by_sku(),
-            placement.provenance,
-            at=placement.now,
-            allow_backorder=order.draft.allow_backorder,
-        )
+        _demand(placement, order, holds_now)
         for placement, order in zip(placements, priced, strict=True)
         if isinstance(order, NewOrder)
     ]
@@ -216,8 +235,8 @@ def _place_claimed(placements: Sequence[Placement], *, waits: bool) -> list[Told
     for order in priced:
         if not isinstance(order, NewOrder):
             told.append(order)
-        elif (granted := next(grants)).shortages:
-            told.append(out_of_stock(order.draft, granted.shortages))
+        elif refusal := _refusal(order.draft, granted := next(grants)):
+            told.append(refusal)
         else:
             placed.append(_waiting(order, granted))
             told.append(_answer(placed[-1]))
@@ -228,14 +247,58 @@ def _place_claimed(placements: Sequence[Placement], *, waits: bool) -> list[Told
     return told
 
 
+def _codes_of(placement: Placement, holds: Mapping[UUID, Hold]) -> set[str]:
+    """Return the SKUs whose stock must be locked for an order: its own, and those of its hold."""
+    codes = {line.sku for line in placement.draft.lines}
+    hold = _hold_of(placement, holds)
+    if hold is not None:
+        codes.update(line.sku for line in hold.lines)
+    return codes
+
+
+def _hold_of(placement: Placement, holds: Mapping[UUID, Hold]) -> Hold | None:
+    """Return the hold that an order names, None for no hold and for another account's."""
+    if placement.draft.hold is None:
+        return None
+    hold = holds.get(placement.draft.hold)
+    return hold if hold and hold.account_id == placement.request.account_id else None
+
+
+def _demand(placement: Placement, order: NewOrder, holds: Mapping[UUID, Hold]) -> Demand:
+    return Demand(
+        order.id,
+        order.draft.units_by_sku(),
+        placement.provenance,
+        at=placement.now,
+        allow_backorder=order.draft.allow_backorder,
+        hold=_hold_of(placement, holds),
+    )
+
+
+def _refusal(draft: OrderDraft, granted: Grant) -> Exception | None:
+    if draft.hold is not None and granted.is_hold_used:
+        return HoldNotLive(draft.hold, "converted")
+    return out_of_stock(draft, granted.shortages) if granted.shortages else None
+
+
 def _priced(
-    placement: Placement, number: int, asked_at: datetime, skus: Mapping[str, Sku]
-) -> NewOrder | OrderInvalid:
+    placement: Placement,
+    number: int,
+    asked_at: datetime,
+    skus: Mapping[str, Sku],
+    holds: Mapping[UUID, Hold],
+) -> NewOrder | OrderInvalid | HoldNotLive:
     pay_within_s = placement.draft.pay_within_s
     try:
         price = quote(placement.draft, skus)
     except OrderInvalid as refusal:
         return refusal
+    if placement.draft.hold is not None:
+        hold = _hold_of(placement, holds)
+        if hold is None:
+            return unknown_hold(placement.draft.hold)
+        if hold.state != "live":
+            return HoldNotLive(hold.id, hold.state)
     return NewOrder(
         id=uuid7(),
         number=number,

@@ -73,6 +73,41 @@ CHECKS = {
           FROM inventory_stocklevel
          WHERE waiting > 0
            AND on_hand - unavailable - safety - held - (allocated - waiting) > 0""",
+    "held units are kept by holds": """
+        SELECT 'level ' || l.id,
+               format('level %s, holds %s', l.held, coalesce(sum(x.units), 0))
+          FROM inventory_stocklevel l
+          LEFT JOIN inventory_holdline x ON x.level_id = l.id AND x.is_open
+         GROUP BY l.id
+        HAVING l.held <> coalesce(sum(x.units), 0)""",
+    "each hold keeps what the ledger says": """
+        SELECT format('hold %s, level %s', coalesce(x.hold_id, m.hold_id),
+                      coalesce(x.level_id, m.level_id)),
+               format('hold %s, ledger %s', coalesce(x.units, 0), coalesce(m.units, 0))
+          FROM (SELECT hold_id, level_id, units FROM inventory_holdline WHERE is_open) AS x
+          FULL JOIN (SELECT hold_id, level_id, sum(held_change) AS units FROM inventory_movement
+                      WHERE hold_id IS NOT NULL GROUP BY hold_id, level_id) AS m
+            USING (hold_id, level_id)
+         WHERE coalesce(x.units, 0) <> coalesce(m.units, 0)""",
+    "each hold keeps all until its end and nothing after it": """
+        SELECT 'hold ' || h.id,
+               format('%s until %s, %s of %s units kept', h.state, h.expires_at,
+                      coalesce(sum(x.units) FILTER (WHERE x.is_open), 0), h.units)
+          FROM inventory_hold h LEFT JOIN inventory_holdline x ON x.hold_id = h.id
+         GROUP BY h.id
+        HAVING sum(x.units) IS DISTINCT FROM h.units
+            OR bool_or(x.expires_at <> h.expires_at)
+            OR bool_or(x.is_open AND h.state <> 'live')
+            OR bool_or(NOT x.is_open AND h.state = 'live' AND h.expires_at > now())""",
+    "each hold was told once": """
+        SELECT 'hold ' || h.id, format('%s, events %s', h.state, string_agg(e.type, ' '))
+          FROM inventory_hold h
+          LEFT JOIN events_event e ON e.aggregate_type = 'hold' AND e.aggregate_id = h.id::text
+         GROUP BY h.id
+        HAVING count(*) FILTER (WHERE e.type = 'hold.placed') <> 1
+            OR count(*) FILTER (WHERE e.type = 'hold.' || h.state) <> (h.state <> 'live')::int
+            OR count(*) FILTER (WHERE e.type IN ('hold.converted', 'hold.released',
+                                                 'hold.expired')) <> (h.state <> 'live')::int""",
     "each line has its units": """
         SELECT format('order %s, SKU %s', coalesce(l.order_id, a.order_id),
                       coalesce(l.sku, a.sku)),

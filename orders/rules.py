@@ -1,6 +1,6 @@
 """What an order is worth, and when it is none. Pure."""
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -75,6 +75,7 @@ class OrderDraft:
     lines: 1 … LINES_MAX, kept as sent, also two of one SKU. ship_to and metadata: as sent.
     allow_backorder: the buyer agrees to wait for units, where the SKU may be sold so.
     pay_within_s: how long it waits for its money before it expires; None for ever.
+    hold: whose units the order takes before it asks for others.
     """
 
     customer: str
@@ -85,6 +86,7 @@ class OrderDraft:
     metadata: Mapping[str, Any] | None = None
     allow_backorder: bool = False
     pay_within_s: int | None = None
+    hold: UUID | None = None
 
     def units_by_sku(self) -> dict[str, int]:
         """Return what the order takes from stock: units by SKU, summed over its lines."""
@@ -92,10 +94,6 @@ class OrderDraft:
         for line in self.lines:
             units[line.sku] = units.get(line.sku, 0) + line.quantity
         return units
-
-    def needs(self, codes: Set[str]) -> bool:
-        """Test whether a line names one of these SKUs."""
-        return any(line.sku in codes for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +184,20 @@ def _fault(position: int, line: LineDraft, skus: Mapping[str, Priced]) -> dict[s
         "message": f"SKU {line.sku} is {why}.",
         "sku": line.sku,
     }
+
+
+def unknown_hold(hold_id: UUID) -> OrderInvalid:
+    """Return the refusal of an order on a hold that its account does not have."""
+    return OrderInvalid(
+        [
+            {
+                "pointer": "/hold",
+                "code": "hold_unknown",
+                "message": f"There is no hold {hold_id}.",
+                "hold": str(hold_id),
+            }
+        ]
+    )
 
 
 class Short(Protocol):

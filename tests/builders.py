@@ -2,19 +2,22 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import count
+from uuid import UUID
 
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import User
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.usecases import issue_key
 from events.models import Event, IdempotencyKey
 from events.usecases import Answer, KeyedRequest, keyed_request
 from inventory import usecases as inventory
-from inventory.models import Allocation, Movement, Sku, StockLevel
-from inventory.usecases import Provenance
+from inventory.models import Allocation, Hold, Movement, Sku, StockLevel
+from inventory.models import HoldLine as HoldLineRow
+from inventory.usecases import HoldLine, Provenance
 from orders.models import Line, Note, Order, PaymentEvent, UnitChange
 from orders.usecases import (
     ChangeRequest,
@@ -123,6 +126,34 @@ def a_payment(
     return Payment(kind, "bank", event or f"evt-{next(_serial)}", amount_minor, currency)
 
 
+def given_hold(
+    units: Mapping[str, int] | None = None,
+    *,
+    account: User,
+    expires_in_s: int = 900,
+    key: str | None = None,
+    **more,
+) -> UUID:
+    """Hold units by SKU, one CUP unless told otherwise; return the hold's id."""
+    lines = [HoldLine(sku, quantity) for sku, quantity in (units or {"CUP": 1}).items()]
+    answer = inventory.place_hold(
+        request=a_request(key, account_id=account.pk),
+        lines=lines,
+        expires_in_s=expires_in_s,
+        provenance=TESTER,
+        now=NOON,
+        **more,
+    )
+    return UUID(json.loads(answer.body)["id"])
+
+
+def let_pass(*hold_ids: UUID) -> None:
+    """Let the deadline of holds have passed a second ago; nobody has noticed yet."""
+    past = Now() - timedelta(seconds=1)
+    Hold.objects.filter(pk__in=hold_ids).update(expires_at=past)
+    HoldLineRow.objects.filter(hold__in=hold_ids).update(expires_at=past)
+
+
 def level_of(code: str) -> StockLevel:
     """Return a SKU's level at the main location, as the database has it now."""
     return StockLevel.objects.get(sku__code=code, location__code="main")
@@ -130,7 +161,7 @@ def level_of(code: str) -> StockLevel:
 
 def what_moved() -> dict[str, object]:
     """
-    Return all that a refusal must leave as it is: counters, ledger, orders, events and keys.
+    Return all that a refusal must leave as it is: counters, ledger, holds, orders, events and keys.
 
     Two calls that return equal values prove that nothing moved in between.
     """
@@ -138,6 +169,8 @@ def what_moved() -> dict[str, object]:
         "levels": sorted(StockLevel.objects.values_list()),
         "movements": Movement.objects.count(),
         "allocations": sorted(Allocation.objects.values_list()),
+        "holds": sorted(Hold.objects.values_list()),
+        "hold_lines": sorted(HoldLineRow.objects.values_list()),
         "orders": Order.objects.count(),
         "lines": Line.objects.count(),
         "states": sorted(

@@ -6,7 +6,8 @@ from django.test import TransactionTestCase
 # What tests fill. What migrations put in (the main location, the roles) stays.
 FILLED_TABLES = (
     "events_event, events_outbox, events_lane, events_delivery, events_idempotencykey, "
-    "inventory_allocation, inventory_movement, inventory_stocklevel, inventory_sku, "
+    "inventory_allocation, inventory_hold, inventory_holdline, inventory_movement, "
+    "inventory_stocklevel, inventory_sku, "
     "orders_line, orders_order, orders_reconciliation, auth_user"
 )
 

@@ -56,13 +56,14 @@ LOCATION = OpenApiParameter(
 )
 
 
-def _by(query: type[BaseModel]) -> list[Any]:
+def query_of(query: type[BaseModel]) -> list[Any]:
+    """Return the parameters that a query has, as extend_schema takes them."""
     # drf-spectacular takes models of pydantic for parameters, which its types do not say.
     return [query]
 
 
 list_skus = extend_schema(
-    operation_id="list_skus", parameters=_by(PageQuery), responses={200: SkuPage}
+    operation_id="list_skus", parameters=query_of(PageQuery), responses={200: SkuPage}
 )
 create_sku = extend_schema(
     operation_id="create_sku",
@@ -91,7 +92,7 @@ update_sku = extend_schema(
     extensions={"x-refusals": (SkuNotFound,)},
 )
 list_stock = extend_schema(
-    operation_id="list_stock", parameters=_by(PageQuery), responses={200: StockPage}
+    operation_id="list_stock", parameters=query_of(PageQuery), responses={200: StockPage}
 )
 get_stock = extend_schema(
     operation_id="get_stock",
@@ -100,7 +101,7 @@ get_stock = extend_schema(
 )
 list_stock_movements = extend_schema(
     operation_id="list_stock_movements",
-    parameters=_by(MovementQuery),
+    parameters=query_of(MovementQuery),
     responses={200: MovementPage},
     extensions={"x-refusals": (SkuNotFound,)},
 )

@@ -202,6 +202,7 @@ class MovementOut(BaseModel):
     reason: str
     reference: str
     order_id: str | None
+    hold_id: str | None
     actor: str
     source: str
     served_version: str
@@ -279,6 +280,7 @@ def movement_document(movement: Movement) -> dict[str, Any]:
         "location": movement.level.location.code,
         "version": movement.level_version,
         "order_id": str(movement.order_id) if movement.order_id else None,
+        "hold_id": str(movement.hold_id) if movement.hold_id else None,
     }
     return {
         name: special[name] if name in special else getattr(movement, name)

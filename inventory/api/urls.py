@@ -1,7 +1,8 @@
 """The addresses of inventory, below /api/v1/."""
 
-from django.urls import URLPattern, re_path
+from django.urls import URLPattern, path, re_path
 
+from inventory.api.hold_views import HoldViewSet
 from inventory.api.views import SkuViewSet, StockViewSet
 
 CODE = r"(?P<code>[A-Za-z0-9._-]{1,64})"
@@ -35,5 +36,17 @@ urlpatterns: list[URLPattern] = [
         rf"^stock/{CODE}/adjustments$",
         StockViewSet.as_view({"post": "adjust"}),
         name="stock-adjustments",
+    ),
+    path("holds", HoldViewSet.as_view({"get": "list", "post": "create"}), name="holds"),
+    path("holds/<uuid:hold_id>", HoldViewSet.as_view({"get": "retrieve"}), name="hold"),
+    path(
+        "holds/<uuid:hold_id>/extend",
+        HoldViewSet.as_view({"post": "extend"}),
+        name="hold-extend",
+    ),
+    path(
+        "holds/<uuid:hold_id>/release",
+        HoldViewSet.as_view({"post": "release"}),
+        name="hold-release",
     ),
 ]

@@ -1,17 +1,16 @@
 """SKUs and stock over HTTP."""
 
-from typing import Any, cast
+from typing import Any
 
-import orjson
 from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from events.usecases import Answer, KeyedRequest, keyed_request
 from inventory import usecases
 from inventory.api import schema
+from inventory.api.requests import keyed, provenance_of, told
 from inventory.api.serializers import (
     AdjustmentIn,
     AvailabilityIn,
@@ -25,7 +24,6 @@ from inventory.api.serializers import (
     sku_document,
     stock_document,
 )
-from inventory.usecases import Provenance
 
 
 class SkuViewSet(ViewSet):
@@ -123,63 +121,34 @@ class StockViewSet(ViewSet):
         """Add units that came in."""
         body = ReceiptIn.model_validate(request.data)
         answer = usecases.receive_stock(
-            request=_keyed(request),
+            request=keyed(request),
             sku=code,
             quantity=body.quantity,
             location=body.location,
             reference=body.reference,
-            provenance=_provenance(request),
+            provenance=provenance_of(request),
             now=timezone.now(),
         )
-        return _told(answer)
+        return told(answer)
 
     @schema.adjust_stock
     def adjust(self, request: Request, code: str) -> HttpResponse:
         """Correct the units on hand, by a delta or to a number."""
         body = AdjustmentIn.model_validate(request.data)
         correction: dict[str, Any] = {
-            "request": _keyed(request),
+            "request": keyed(request),
             "sku": code,
             "reason": body.reason,
             "location": body.location,
-            "provenance": _provenance(request),
+            "provenance": provenance_of(request),
             "now": timezone.now(),
         }
         if body.delta is not None:
-            return _told(usecases.adjust_stock(delta=body.delta, **correction))
-        return _told(
+            return told(usecases.adjust_stock(delta=body.delta, **correction))
+        return told(
             usecases.set_stock(
                 on_hand=body.on_hand or 0,
                 expected_on_hand=body.expected_on_hand or 0,
                 **correction,
             )
         )
-
-
-def _keyed(request: Request) -> KeyedRequest:
-    return keyed_request(
-        account_id=cast(int, request.user.pk),
-        header=request.headers.get("Idempotency-Key"),
-        method=str(request.method),
-        route=request.path,
-        canonical_body=orjson.dumps(request.data, option=orjson.OPT_SORT_KEYS),
-        request_id=getattr(request, "request_id", ""),
-        trace_id=getattr(request, "trace_id", ""),
-    )
-
-
-def _provenance(request: Request) -> Provenance:
-    return Provenance(
-        actor=request.user.get_username(),
-        source="api",
-        trace_id=getattr(request, "trace_id", ""),
-    )
-
-
-def _told(answer: Answer) -> HttpResponse:
-    return HttpResponse(
-        answer.body,
-        status=answer.status,
-        headers=answer.headers(),
-        content_type="application/json",
-    )

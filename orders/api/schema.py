@@ -16,7 +16,13 @@ from events.usecases import (
     IdempotencyKeyReused,
     RequestInProgress,
 )
-from inventory.usecases import LocationNotFound, NotAllocated, NotOnHand, StockAboveLimit
+from inventory.usecases import (
+    HoldNotLive,
+    LocationNotFound,
+    NotAllocated,
+    NotOnHand,
+    StockAboveLimit,
+)
 from orders.api.serializers import (
     BulkOut,
     BulkSchema,
@@ -119,6 +125,7 @@ place_order = extend_schema(
             IdempotencyKeyReused,
             RequestInProgress,
             InsufficientStock,
+            HoldNotLive,
         )
     },
 )

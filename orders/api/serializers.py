@@ -54,6 +54,13 @@ def _has_giant(value: Any) -> bool:
 
 SkuCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["22196"])]
 Text = Annotated[str, Field(min_length=1, max_length=128)]
+HoldId = Annotated[
+    str,
+    Field(
+        pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
+        description="A live hold: the order takes what it keeps, and releases the rest of it.",
+    ),
+]
 Metadata = Annotated[dict[str, Any], AfterValidator(_small_metadata)]
 StatusName = Annotated[Status, WithJsonSchema({"type": "string", "enum": [*Status]})]
 AttentionName = Annotated[Attention, WithJsonSchema({"type": "string", "enum": [*Attention]})]
@@ -115,6 +122,7 @@ class OrderIn(Body):
         ]
         | None
     ) = None
+    hold: HoldId | None = None
 
     def draft(self) -> OrderDraft:
         """Return the order as the use case takes it."""
@@ -127,6 +135,7 @@ class OrderIn(Body):
             metadata=self.metadata,
             allow_backorder=self.allow_backorder,
             pay_within_s=self.pay_within_s or settings.ORDERS_PAY_WITHIN_S or None,
+            hold=None if self.hold is None else UUID(self.hold),
         )
 
 

@@ -13,7 +13,7 @@ from hypothesis.extra.django import TestCase
 
 from events.models import Event, IdempotencyKey
 from events.usecases import Answer, IdempotencyKeyReused, StoredRefusal
-from inventory.models import Allocation, Location, Movement, Sku, StockLevel
+from inventory.models import Allocation, Hold, HoldLine, Location, Movement, Sku, StockLevel
 from orders import codepaths
 from orders.models import Line, Order
 from orders.placement import Placement, Told, place_together
@@ -24,14 +24,16 @@ from tests.builders import (
     TESTER,
     a_request,
     given_account,
+    given_hold,
     given_sku,
     given_stock,
     given_units,
+    let_pass,
     level_of,
 )
 
 # Short stock, so that orders come to differ by what those before them took.
-STOCK = {"CUP": 6, "POT": 3, "TEA": 0}
+STOCK = {"CUP": 9, "POT": 6, "TEA": 0}
 SKUS = [*STOCK, "GIFT-WRAP", "OLD-CUP", "US-CUP", "NOBODY-KNOWS"]
 
 lines = st.lists(
@@ -39,6 +41,8 @@ lines = st.lists(
     min_size=1,
     max_size=3,
 ).map(tuple)
+# Of two holds that are live, one past its deadline, and one of a stranger.
+HOLDS = ["live", "other", "past", "stranger's"]
 charges = st.sampled_from(
     [(), (), (Charge("POST", "Postage", 500),), (Charge("GIFT", "Voucher", -400),)]
 )
@@ -49,8 +53,9 @@ drafts = st.builds(
     charges=charges,
     allow_backorder=st.booleans(),
 )
+on_holds = st.sampled_from([None, None, *HOLDS])
 # Few keys: some come twice in a batch, with the same body or with another.
-asked = st.tuples(drafts, st.integers(0, 2), st.booleans())
+asked = st.tuples(drafts, st.integers(0, 2), st.booleans(), on_holds)
 batches = st.lists(asked, min_size=1, max_size=8)
 modest = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.differing_executors]
@@ -72,6 +77,14 @@ class GroupCommitTests(TestCase):
         StockLevel.objects.filter(sku__code="TEA").update(backorder_limit=4)
         given_stock("OLD-CUP", on_hand=5, is_active=False)
         given_stock("US-CUP", on_hand=5, currency="USD")
+        cls.holds = {
+            "live": given_hold({"CUP": 2, "POT": 1}, account=cls.account),
+            "other": given_hold({"CUP": 1}, account=cls.account),
+            "past": given_hold({"CUP": 1}, account=cls.account),
+            "stranger's": given_hold({"POT": 1}, account=given_account("stranger")),
+        }
+        more_past = [given_hold({"CUP": 1, "POT": 1}, account=cls.account) for _ in range(2)]
+        let_pass(cls.holds["past"], *more_past)
 
     @modest
     @given(batches)
@@ -101,8 +114,10 @@ class GroupCommitTests(TestCase):
     def placements_of(self, asked):
         """Return the placements; those with a key of their own do not repeat one."""
         return [
-            self.placement(draft, f"k-{key}" if is_repeat else f"own-{n}")
-            for n, (draft, key, is_repeat) in enumerate(asked)
+            self.placement(
+                replace(draft, hold=self.holds.get(hold)), f"k-{key}" if is_repeat else f"own-{n}"
+            )
+            for n, (draft, key, is_repeat, hold) in enumerate(asked)
         ]
 
     def placement(self, draft, key, **more) -> Placement:
@@ -210,6 +225,7 @@ def tables() -> dict[str, list[tuple[object, ...]]]:
         "levels": sorted(StockLevel.objects.values_list()),
         "movements": [
             (m.level_id, m.level_version, m.kind, m.allocated_change, m.waiting_change,
+             m.held_change, m.held_after, m.hold_id,
              m.allocated_after, m.on_hand_after, m.order_id and key_of[m.order_id], m.actor,
              m.served_version, m.created_at)
             for m in Movement.objects.order_by("level_id", "level_version")
@@ -217,6 +233,17 @@ def tables() -> dict[str, list[tuple[object, ...]]]:
         "allocations": sorted(
             (key_of[a.order_id], a.level_id, a.units, a.waiting_units)
             for a in Allocation.objects.all()
+        ),
+        "holds": sorted(
+            (h.pk, h.state, h.version, h.order_id and key_of[h.order_id])
+            for h in Hold.objects.all()
+        ),
+        "hold_lines": sorted(
+            HoldLine.objects.values_list("hold_id", "level_id", "units", "is_open")
+        ),
+        "hold_events": sorted(
+            (e.aggregate_id, e.type, e.aggregate_version)
+            for e in Event.objects.filter(aggregate_type="hold")
         ),
         "events": sorted(
             (e.data["reference"], e.type, e.aggregate_version, e.data["total_minor"], e.occurred_at)

@@ -5,11 +5,13 @@ from django.db import connection
 from django.test import TestCase
 
 import events.storage
+import inventory.holdstore
 import inventory.storage
 import orders.storage
 
 STATEMENTS = [
     *events.storage.HOT_STATEMENTS,
+    *inventory.holdstore.HOT_STATEMENTS,
     *inventory.storage.HOT_STATEMENTS,
     *orders.storage.HOT_STATEMENTS,
 ]

@@ -14,6 +14,7 @@ from tests.builders import (
     a_change,
     a_payment,
     given_account,
+    given_hold,
     given_sku,
     given_stock,
     place,
@@ -32,6 +33,12 @@ CORRUPTIONS = {
     "waiting units are waited for by orders": "UPDATE inventory_allocation SET waiting_units = 1",
     "nobody waits for units that are there": "UPDATE inventory_stocklevel"
     " SET backorder_limit = 1, waiting = 1 WHERE allocated > 0",
+    "held units are kept by holds": "UPDATE inventory_holdline SET units = 2",
+    "each hold keeps what the ledger says": "UPDATE inventory_movement"
+    " SET hold_id = gen_random_uuid() WHERE kind = 'hold'",
+    "each hold keeps all until its end and nothing after it": "UPDATE inventory_hold"
+    " SET expires_at = expires_at + interval '1 second'",
+    "each hold was told once": "DELETE FROM events_event WHERE type = 'hold.placed'",
     "each line has its units": "UPDATE orders_line SET quantity = 3, total_minor = 750",
     "each total is the sum of its lines and charges": "UPDATE orders_order"
     " SET total_minor = total_minor + 1",
@@ -56,6 +63,7 @@ class ReconcileTests(CommittedTestCase):
         account = given_account()
         given_stock("CUP", on_hand=10)
         given_sku("GIFT-WRAP", is_tracked=False)
+        given_hold({"CUP": 3}, account=account)
         with override(orders_place="v1"):
             place({"CUP": 2, "GIFT-WRAP": 1}, account=account)
 
