@@ -45,9 +45,11 @@ forwarded_allow_ips = env_text("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
 worker_class = "gevent"
 # A worker saturates a core; more of them only share it.
 workers = env_int("WEB_CONCURRENCY", default=os.cpu_count() or 1, at_least=1, at_most=256)
-# More than the pool has connections: who waits is refused by the pool after DB_POOL_TIMEOUT_S,
-# with an answer; who is not accepted waits without one.
-worker_connections = env_int("WORKER_CONNECTIONS", default=200, at_least=1)
+# Far more than the gate lets in: who is not accepted waits without an answer, who is accepted is
+# refused with one. An idle connection costs a green thread and nothing else.
+worker_connections = env_int("WORKER_CONNECTIONS", default=1000, at_least=1)
+# What waits to be accepted while a worker is busy for a moment. More would only wait longer.
+backlog = 1024
 
 # With reload the workers load the application themselves, each time anew.
 reload = env_bool("GUNICORN_RELOAD", default=False)

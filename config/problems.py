@@ -33,6 +33,7 @@ STATUS_BY_KIND = {
     "forbidden": 403,
     "not_found": 404,
     "method": 405,
+    "timeout": 408,
     "conflict": 409,
     "length": 411,
     "precondition": 412,

@@ -6,4 +6,8 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-application = get_wsgi_application()
+_django = get_wsgi_application()  # Sets Django up; before it no module that reads settings.
+
+from config.overload import Admission  # noqa: E402
+
+application = Admission(_django)

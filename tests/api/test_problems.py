@@ -66,7 +66,7 @@ class RefusalTests(ProblemTestCase):
 
     def test_the_table_is_the_one_that_was_decided(self):
         assert sorted(STATUS_BY_KIND.values()) == [
-            *(400, 401, 403, 404, 405, 409, 411, 412, 413, 415, 422, 429, 500, 503)
+            *(400, 401, 403, 404, 405, 408, 409, 411, 412, 413, 415, 422, 429, 500, 503)
         ]
 
     def test_a_refusal_of_an_app_that_does_not_know_config_is_told_as_well(self):

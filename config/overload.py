@@ -1,0 +1,211 @@
+"""
+Every call through the gate: its body read before, within the deadline of a request.
+
+Around Django and not inside of it: a refusal here costs a tenth of an order, and what three times
+too many calls cost must not be taken from those that are served. For the same reason refusals
+are counted and not logged.
+"""
+
+import io
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple, cast
+
+from django.conf import settings
+from django.db import connection
+from django.http import HttpRequest
+from prometheus_client import Counter, Gauge, Histogram
+
+from config.errors import AppError, MalformedRequest
+from config.gate import Gate, Overloaded, Rank, places_of, rank_of
+from config.health import PROBES
+from config.problems import is_for_people, problem_response
+from config.request_ids import request_id_from, trace_id_from
+from config.slow_bodies import SlowBodies
+
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+BUSY_PAGE = b"""<!doctype html><title>Busy</title>
+<h1>Busy</h1><p>More was asked than can be served now, and nothing was done.
+Go back and try again in a few seconds.</p>"""
+
+REFUSED = Counter("gate_refused", "Calls that the gate did not let in.", ("rank", "reason"))
+UNDER_WAY = Gauge(
+    "gate_under_way",
+    "Places taken: orders by group commit, others by what holds a connection.",
+    ("lane",),
+    multiprocess_mode="livesum",
+)
+WAITING = Gauge("gate_waiting", "Calls that wait for a place.", multiprocess_mode="livesum")
+WAITED = Histogram(
+    "gate_wait_seconds",
+    "How long a call waited that did not come in at once.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
+)
+SLOW_BODIES = Counter("gate_slow_bodies", "Bodies that did not come within the deadline.")
+# Bound once: looking a child up costs more than counting.
+_REFUSED = {
+    (rank, reason): REFUSED.labels(rank.name.lower(), reason)
+    for rank in Rank
+    for reason in ("full", "behind_orders", "waited")
+}
+_ORDERS, _OTHERS = UNDER_WAY.labels("orders"), UNDER_WAY.labels("others")
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+Application = Callable[[Environ, StartResponse], Iterable[bytes]]
+
+
+class BodyTooSlow(AppError):
+    """The body did not come in the time that a request has: send it whole, at once."""
+
+    code, kind, retryable = "body_too_slow", "timeout", True
+    facts = ("seconds_max",)
+
+    def __init__(self, *, seconds_max: int) -> None:
+        super().__init__(f"The body may take {seconds_max} s")
+        self.seconds_max = seconds_max
+
+
+class DeadlineExceeded(AppError):
+    """The time that a request has is over. Nothing was changed."""
+
+    code, kind, retryable = "deadline_exceeded", "unavailable", True
+    facts = ("seconds_max",)
+
+    def __init__(self, *, seconds_max: int) -> None:
+        super().__init__(f"A request may take {seconds_max} s")
+        self.seconds_max = seconds_max
+
+
+class Admission:
+    """
+    Refuses early what would be refused late.
+
+    First the body, which may come slowly and holds nothing while it does; then the gate; then,
+    for what only reads, the deadline before each statement. What writes is not stopped by a
+    clock of ours: each of its statements and locks has a limit in PostgreSQL, and group commit
+    stops waiting by itself.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self.application = application
+        self.deadline_s = settings.REQUEST_DEADLINE_S
+        self.slow_bodies = SlowBodies()
+        self.gate = Gate(
+            orders_max=settings.GATE_ORDERS_MAX,
+            others_max=settings.GATE_OTHERS_MAX,
+            waiting_max=settings.GATE_WAITING_MAX,
+            wait_s_max=settings.GATE_WAIT_MS_MAX / 1000,
+        )
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer the call, or say that it was not begun."""
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        if path in PROBES:
+            return self.application(environ, start_response)
+        deadline = time.monotonic() + self.deadline_s
+        length = _length_of(environ)
+        try:
+            if length:
+                self._read_body(environ, length, deadline=deadline)
+            places = places_of(method, path, body_bytes=length)
+            self._enter(rank_of(method, path), places)
+        except AppError as refusal:
+            return _refuse(environ, start_response, refusal)
+        try:
+            if method in SAFE_METHODS and path.startswith("/api/"):
+                with connection.execute_wrapper(self._guard(deadline)):
+                    return self.application(environ, start_response)
+            return self.application(environ, start_response)
+        finally:
+            _give_connection_back()
+            self.gate.leave(places=places)
+            self._show(places)
+
+    def _read_body(self, environ: Environ, length: int, *, deadline: float) -> None:
+        """
+        Read the body and let the application read it again.
+
+        Raises BodyTooSlow, and MalformedRequest when the caller hung up in its midst.
+        """
+        with self.slow_bodies.bounded(environ.get("gunicorn.socket"), deadline=deadline):
+            try:
+                body = environ["wsgi.input"].read(length)
+            except OSError as failure:
+                raise MalformedRequest("The body could not be read") from failure
+        if len(body) < length:
+            if time.monotonic() >= deadline:
+                SLOW_BODIES.inc()
+                raise BodyTooSlow(seconds_max=self.deadline_s)
+            raise MalformedRequest("The body ended before its Content-Length")
+        environ["wsgi.input"] = io.BytesIO(body)
+
+    def _enter(self, rank: Rank, places: int) -> None:
+        try:
+            waited_s = self.gate.enter(rank, places=places)
+        except Overloaded as refusal:
+            _REFUSED[rank, refusal.reason].inc()
+            raise
+        self._show(places)
+        if waited_s:
+            WAITED.observe(waited_s)
+
+    def _show(self, places: int) -> None:
+        if places:
+            _ORDERS.set(self.gate.orders)
+        else:
+            _OTHERS.set(self.gate.others)
+            WAITING.set(self.gate.waiting)
+
+    def _guard(self, deadline: float) -> Callable[..., Any]:
+        """Return what stands before each statement: no new one once the time is over."""
+
+        def guard(execute: Callable[..., Any], *call: Any) -> Any:
+            if time.monotonic() >= deadline:
+                raise DeadlineExceeded(seconds_max=self.deadline_s)
+            return execute(*call)
+
+        return guard
+
+
+class _Asked(NamedTuple):
+    """What a problem says of the request that it answers."""
+
+    path: str
+    path_info: str
+    trace_id: str
+    request_id: str
+
+
+def _refuse(environ: Environ, start_response: StartResponse, refusal: AppError) -> Iterable[bytes]:
+    path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+    trace_id = trace_id_from(environ.get("HTTP_TRACEPARENT"))
+    request_id = request_id_from(environ.get("HTTP_X_REQUEST_ID"), trace_id=trace_id)
+    asked = cast(HttpRequest, _Asked(path, path, trace_id, request_id))
+    answer = problem_response(asked, refusal)
+    body = answer.content
+    if is_for_people(asked):
+        body = BUSY_PAGE
+        answer.headers["Content-Type"] = "text/html; charset=utf-8"
+        answer.headers["Content-Length"] = str(len(body))
+    answer.headers["X-Request-Id"] = request_id
+    answer.headers["X-Content-Type-Options"] = "nosniff"
+    answer.headers["Cache-Control"] = "no-store"
+    start_response(f"{answer.status_code} {answer.reason_phrase}", list(answer.headers.items()))
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
+def _length_of(environ: Environ) -> int:
+    """Return how long the body is that may be read here; 0 for none, and for one too long."""
+    text = environ.get("CONTENT_LENGTH") or "0"
+    if not (text.isascii() and text.isdigit()) or len(text) > 9:
+        return 0  # The edge refuses it unread.
+    length = int(text)
+    return length if length <= settings.BULK_BODY_BYTES_MAX else 0
+
+
+def _give_connection_back() -> None:
+    # Now and not when the answer is sent: whoever reads it slowly would keep the connection. In
+    # a stream the next row needs one again, and takes it.
+    if getattr(connection, "pool", None) and not connection.in_atomic_block:
+        connection.close()
