@@ -24,6 +24,8 @@ from config.request_ids import request_id_from, trace_id_from
 from config.slow_bodies import SlowBodies
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# What tells how the service is must be told most of all when it is busy.
+UNGATED = frozenset({*PROBES, "/metrics"})
 BUSY_PAGE = b"""<!doctype html><title>Busy</title>
 <h1>Busy</h1><p>More was asked than can be served now, and nothing was done.
 Go back and try again in a few seconds.</p>"""
@@ -101,7 +103,7 @@ class Admission:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer the call, or say that it was not begun."""
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        if path in PROBES:
+        if path in UNGATED:
             return self.application(environ, start_response)
         deadline = time.monotonic() + self.deadline_s
         length = _length_of(environ)
