@@ -188,8 +188,8 @@ def record_payment(asked: ChangeRequest, *, payment: Payment) -> Answer:
         ):
             _check_repeat(order, payment)
             return None
-        is_late = order.status == Status.EXPIRED and after.is_covered
-        if is_late and _allocate_again(order, asked):
+        is_late = order.status == Status.EXPIRED and payment.is_promise
+        if is_late and after.is_covered and _allocate_again(order, asked):
             after = lifecycle.reinstate(after, attention=order.attention)
         told = {
             "kind": payment.kind,

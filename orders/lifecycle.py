@@ -191,12 +191,13 @@ class OrderState:
 
     @property
     def is_covered(self) -> bool:
-        """Whether what is due was promised or paid."""
-        return max(self.authorized_minor, self.captured_minor) >= max(1, self.due_minor)
+        """Whether what is due was promised or paid, and not given back."""
+        had = max(self.authorized_minor, self.captured_minor) - self.refunded_minor
+        return had >= max(1, self.due_minor)
 
     @property
     def is_settled(self) -> bool:
-        """Whether what is due was paid."""
+        """Whether what is due was paid; a refund afterwards is another matter."""
         return self.captured_minor >= self.due_minor
 
     @property
@@ -263,6 +264,11 @@ class Payment:
     provider_event_id: str
     amount_minor: int
     currency: str
+
+    @property
+    def is_promise(self) -> bool:
+        """Whether money comes by it, or will."""
+        return self.kind in ("authorized", "captured")
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,7 +397,7 @@ def _amount_of(payment: Payment, kind: PaymentKind) -> int:
 
 
 def _attention_of(order: OrderState, payment: Payment) -> Attention | None:
-    if payment.kind in ("authorized", "captured"):
+    if payment.is_promise:
         if order.status == EXPIRED:
             return Attention.LATE_PAYMENT
         if order.status == CANCELLED:

@@ -112,7 +112,6 @@ def a_change(
     *,
     key: str | None = None,
     versions: frozenset[int] | None = None,
-    body: bytes = b"",
 ) -> ChangeRequest:
     """Return a request of its account to change an order; without a key it is a new one."""
     request = a_request(key, account_id=order.account_id)

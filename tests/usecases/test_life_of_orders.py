@@ -402,6 +402,20 @@ class ExpiryTests(LifeTests):
         self.assertEqual(self.order.payment_status, "paid")
         self.assertEqual(self.stock("CUP"), (10, 7, 0))
 
+    def test_a_late_payment_that_was_given_back_takes_no_units(self):
+        self.pass_the_deadline()
+        self.expire()
+        other = self.given_order({"CUP": 4})
+        record_payment(a_change(self.order), payment=a_payment("captured", 1100))
+        cancel_order(a_change(other), cuts=None, reason="")
+
+        record_payment(a_change(self.order), payment=a_payment("refunded", 1100))
+        record_payment(a_change(self.order), payment=a_payment("captured", 1))
+
+        self.order.refresh_from_db()
+        self.assertEqual((self.order.status, self.order.version), ("expired", 5))
+        self.assertEqual(self.stock("CUP"), (10, 3, 0))
+
     def test_a_late_part_of_the_money_asks_for_attention(self):
         self.pass_the_deadline()
         self.expire()
