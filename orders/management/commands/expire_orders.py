@@ -6,7 +6,7 @@ import threading
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
 from events.usecases import OutcomeUnknown, TemporarilyUnavailable
@@ -30,22 +30,27 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, every: float | None = None, **options: Any) -> None:
-        if every is None:
-            self.stdout.write(f"{_sweep()} orders expired")
+        if every is not None:
+            self._go_on(every)
             return
+        try:
+            self.stdout.write(f"{_sweep()} orders expired")
+        except (TemporarilyUnavailable, OutcomeUnknown) as trouble:
+            raise CommandError(str(trouble)) from trouble
+
+    def _go_on(self, pause_s: float) -> None:
+        """Sweep until somebody ends this; a sweep under way is finished."""
         stop = threading.Event()
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, lambda *_: stop.set())
         while not stop.is_set():
             try:
-                expired = _sweep()
+                if expired := _sweep():
+                    self.stdout.write(f"{expired} orders expired")
             except (TemporarilyUnavailable, OutcomeUnknown) as trouble:
                 # The next sweep finds what this one did not do.
                 logger.warning("sweep for unpaid orders failed: %s", trouble)
-            else:
-                if expired:
-                    self.stdout.write(f"{expired} orders expired")
-            stop.wait(every)
+            stop.wait(pause_s)
 
 
 def _sweep() -> int:
