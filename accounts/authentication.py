@@ -11,6 +11,7 @@ from accounts import rules, usecases
 from accounts.errors import Unauthenticated, authenticate_header
 from accounts.keyring import Keyring
 from accounts.rules import Grant
+from accounts.tracing import authentication_span, tell_caller
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,9 @@ class ApiKeyAuthentication(BaseAuthentication):
         if header is None:
             return None
         try:
-            caller = self._identify(header)
+            with authentication_span() as span:
+                caller = self._identify(header)
+                tell_caller(span, account_id=caller.user.pk, prefix=caller.grant.prefix)
         except Unauthenticated as refusal:
             log_refusal(refusal, request)
             raise

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from accounts.authentication import log_refusal
 from accounts.errors import Forbidden, Unauthenticated
 from accounts.rules import Grant
+from accounts.tracing import authentication_span
 
 if TYPE_CHECKING:
     # rest_framework.views imports the default permission classes, this one among them.
@@ -29,7 +30,8 @@ class HasScope(BasePermission):
         if not isinstance(request.auth, Grant):
             refusal = Unauthenticated("missing")
             log_refusal(refusal, request)
-            raise refusal
+            with authentication_span():
+                raise refusal
         if _is_harmless(request, view):
             return True
 

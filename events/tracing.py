@@ -30,18 +30,26 @@ def current_traceparent() -> str:
     return f"00-{here.trace_id:032x}-{here.span_id:016x}-{here.trace_flags:02x}"
 
 
+def is_traced() -> bool:
+    """Test whether there is a current span whose trace is kept."""
+    return trace.get_current_span().get_span_context().trace_flags.sampled
+
+
 def use_case(name: str) -> Callable[[Function], Function]:
     """
     Return a decorator that makes each call of a use case a span called name, as orders.place_order.
 
     A refusal is told by its code and is no error of the span unless the server is at fault. No
-    message and no trace of the stack is sent: they can hold what a caller sent.
+    message and no trace of the stack is sent: they can hold what a caller sent. Outside of a trace
+    that is kept there is no span.
     """
     own_tracer = trace.get_tracer(name.partition(".")[0])
 
     def decorate(function: Function) -> Function:
         @wraps(function)
         def traced(*args: Any, **kwargs: Any) -> Any:
+            if not is_traced():
+                return function(*args, **kwargs)
             with own_tracer.start_as_current_span(
                 name, record_exception=False, set_status_on_exception=False
             ) as span:
@@ -76,7 +84,7 @@ class HotCursor(psycopg.Cursor[tuple[Any, ...]]):
 
     def execute(self, query: Any, params: Any = None, **how: Any) -> Self:
         """Send a statement."""
-        if not trace.get_current_span().get_span_context().trace_flags.sampled:
+        if not is_traced():
             return super().execute(query, params, **how)
         span = _statement_span(query)
         waiting = _in_flight.get()
@@ -131,7 +139,7 @@ def _end_answered(spans: list[Span] | None) -> None:
 
 def _statement_span(query: Any) -> Span:
     caller = sys._getframe(2)
-    module, function = caller.f_globals["__name__"], caller.f_code.co_qualname
+    module, function = caller.f_globals["__name__"], caller.f_code.co_name
     return tracer.start_span(
         f"SQL {module.partition('.')[0]}.{function}",
         kind=SpanKind.CLIENT,

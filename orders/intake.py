@@ -13,9 +13,12 @@ from time import perf_counter
 from typing import Generic, TypeVar
 
 from django.db import connection
+from opentelemetry import trace
+from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
 from events.usecases import OutcomeUnknown, TemporarilyUnavailable
 from orders.metrics import note_batch
+from orders.tracing import batch_span, link_to_batch
 
 Work = TypeVar("Work")
 Outcome = TypeVar("Outcome")
@@ -28,7 +31,16 @@ WAIT_S_MAX = 10.0
 class Ticket(Generic[Work, Outcome]):
     """What one caller put in the queue, and what became of it."""
 
-    __slots__ = ("is_taken", "outcomes", "queued_s", "signal", "weight", "works")
+    __slots__ = (
+        "batch",
+        "is_taken",
+        "outcomes",
+        "queued_s",
+        "signal",
+        "span",
+        "weight",
+        "works",
+    )
 
     def __init__(self, works: Sequence[Work], *, weight: int) -> None:
         self.works = works
@@ -36,6 +48,9 @@ class Ticket(Generic[Work, Outcome]):
         self.queued_s = perf_counter()
         self.outcomes: Sequence[Outcome | Exception] | None = None
         self.is_taken = False
+        # The span that waits, and where the one of the batch is found: another's greenlet runs it.
+        self.span = trace.get_current_span()
+        self.batch = INVALID_SPAN_CONTEXT
         # A lock that is held until there is news: half the price of an Event.
         self.signal = threading.Lock()
         self.signal.acquire()
@@ -93,6 +108,7 @@ class Intake(Generic[Work, Outcome]):
                 self._queue.append(ticket)
         if leads or self._is_called_to_lead(ticket):
             self._lead(ticket)
+        link_to_batch(ticket.span, ticket.batch)
         assert ticket.outcomes is not None  # noqa: S101  # Led, answered or withdrawn.
         return ticket.outcomes
 
@@ -127,7 +143,10 @@ class Intake(Generic[Work, Outcome]):
         outcomes: Sequence[Outcome | Exception] = ()
         works = [work for ticket in batch for work in ticket.works]
         try:
-            outcomes = _one_for_each(works, self._run(works))
+            with batch_span([ticket.span for ticket in batch], size=len(works)) as place:
+                for ticket in batch:
+                    ticket.batch = place
+                outcomes = _one_for_each(works, self._run(works))
         except Exception as failure:  # noqa: BLE001  # Answered: to each of the batch.
             outcomes = [failure] * len(works)
         finally:

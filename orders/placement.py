@@ -19,12 +19,14 @@ from events.usecases import (
     TemporarilyUnavailable,
     claim_keys,
     commit,
+    current_traceparent,
     is_kept,
     keep_answers,
     pipeline,
     record_events,
     release_keys,
     repeat_answer,
+    use_case,
 )
 from inventory.usecases import (
     Demand,
@@ -61,6 +63,7 @@ class Placement:
     request: KeyedRequest
     provenance: Provenance
     now: datetime
+    traceparent: str = ""
 
 
 Told = Answer | Exception
@@ -74,6 +77,7 @@ def weight_of(placement: Placement) -> int:
     return max(ORDER_WEIGHT_MIN, len(placement.draft.lines))
 
 
+@use_case("orders.place_order")
 def place_alone(placements: Sequence[Placement]) -> list[Told]:
     """Place orders one after the other, each in a transaction of its own."""
     served = _served(placements)
@@ -82,6 +86,7 @@ def place_alone(placements: Sequence[Placement]) -> list[Told]:
     return told
 
 
+@use_case("orders.place_order")
 def place_in_group(placements: Sequence[Placement]) -> list[Told]:
     """Place orders in the next transaction of this process, with all that wait for it."""
     return list(intake.submit(_served(placements)))
@@ -89,9 +94,11 @@ def place_in_group(placements: Sequence[Placement]) -> list[Told]:
 
 def _served(placements: Sequence[Placement]) -> list[Placement]:
     decision = serving("orders.place")
+    here = current_traceparent()
     return [
         replace(
             placement,
+            traceparent=here,
             provenance=replace(
                 placement.provenance,
                 served_version=decision.version,
@@ -310,6 +317,7 @@ def _priced(
         rules_generation=placement.provenance.rules_generation,
         trace_id=placement.provenance.trace_id,
         pay_before=None if pay_within_s is None else asked_at + timedelta(seconds=pay_within_s),
+        traceparent=placement.traceparent,
     )
 
 
@@ -344,6 +352,7 @@ def _placed_event(order: NewOrder) -> NewEvent:
         },
         at=order.placed_at,
         account_id=order.account_id,
+        traceparent=order.traceparent,
     )
 
 

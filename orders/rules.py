@@ -249,6 +249,7 @@ class NewOrder:
     served_version: str
     rules_generation: int | None = None
     trace_id: str = ""
+    traceparent: str = ""
     waiting_units: tuple[int, ...] = ()
     pay_before: datetime | None = None
 

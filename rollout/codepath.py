@@ -35,6 +35,7 @@ from rollout.rules import (
 )
 from rollout.runtime import runtime
 from rollout.snapshot import CompiledPath, Snapshot
+from rollout.tracing import decision_span
 
 __all__ = [
     "ERROR",
@@ -222,7 +223,8 @@ class CodePath:
         metrics.decisions_by(self.key, served.version, served.reason).inc()
         serving_before = _serving.set({**_serving.get(), self.key: served})
         try:
-            answer = self.versions[served.version](*args, **kwargs)
+            with decision_span(served):
+                answer = self.versions[served.version](*args, **kwargs)
         except Exception as failure:
             outcome = self._outcome(failure, None)
             self._settle(context, token, outcome)
