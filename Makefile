@@ -32,7 +32,7 @@ run: venv ## the whole service, with embedded servers and demo goods; PORT, DATA
 	@exec $(BIN)/python -m config.run --end-with-parent
 
 dev: venv-dev ## like run, with DEBUG, and reloading when a file changes
-	@SLUICE_ENV=development GUNICORN_RELOAD=true GUNICORN_LOG_LEVEL=info \
+	@SLUICE_ENV=development GUNICORN_RELOAD=true GUNICORN_LOG_LEVEL=info LOG_REQUESTS=true \
 		exec $(BIN)/python -m config.run --end-with-parent
 
 migrate: venv ## bring the tables of `make run`, or of DATABASE_URL, up to date

@@ -76,6 +76,7 @@ pidfile = env_text("PID_FILE", default="") or None
 drain_s = env_int("DRAIN_S", default=0, at_least=0, at_most=60)
 accesslog = None  # The application logs its requests, with their ids.
 errorlog = "-"
+logger_class = "config.server_log.ServerLog"
 loglevel = env_text("GUNICORN_LOG_LEVEL", default="info")
 
 

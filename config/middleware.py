@@ -1,6 +1,7 @@
 """The edge: what is checked before, and mended after, anything else looks at a request."""
 
 from collections.abc import Callable
+from time import perf_counter
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -15,6 +16,7 @@ from config.request_ids import (
     request_id_from,
     trace_id_from,
 )
+from config.request_log import RequestLog
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 BULK_PATHS = frozenset({"/api/v1/orders/bulk"})
@@ -41,18 +43,20 @@ class Edge:
         self.csp = "; ".join(
             f"{directive} {' '.join(sources)}" for directive, sources in settings.SECURE_CSP.items()
         )
+        self.log = RequestLog(settings.LOG_FORMAT) if settings.LOG_REQUESTS else None
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         probe = PROBES.get(request.path_info)
         if probe is not None:
             # Before anything that could refuse it: an orchestrator asks by address, over http.
             return probe(request)
+        began = perf_counter()
         meta = request.META
         request.trace_id = trace_id = trace_id_from(meta.get("HTTP_TRACEPARENT"))  # type: ignore[attr-defined]
         request.request_id = request_id = request_id_from(  # type: ignore[attr-defined]
             meta.get("HTTP_X_REQUEST_ID"), trace_id=trace_id
         )
-        bind_request_id(request_id)
+        bind_request_id(request_id, trace_id=trace_id)
         try:
             refusal = fault_of(request)
             if refusal is not None:
@@ -61,15 +65,19 @@ class Edge:
                 response = self.get_response(request)
                 if response.status_code >= 400:
                     response = as_problem(request, response)
-            self.mark(request, response, request_id)
+            self.mark(request, response)
+            if self.log is not None:
+                self.log.tell(request, response, seconds=perf_counter() - began)
             return response
         finally:
             forget_request_id()
 
-    def mark(self, request: HttpRequest, response: HttpResponseBase, request_id: str) -> None:
+    def mark(self, request: HttpRequest, response: HttpResponseBase) -> None:
         """Set the headers that every answer carries, and those of its kind."""
         headers = response.headers
-        headers["X-Request-Id"] = request_id
+        headers["X-Request-Id"] = request.request_id  # type: ignore[attr-defined]
+        if "traceresponse" in request.__dict__:
+            headers["traceresponse"] = request.__dict__["traceresponse"]
         headers["X-Content-Type-Options"] = "nosniff"
         if request.path_info.startswith("/api/"):
             headers.setdefault("Cache-Control", "no-store")

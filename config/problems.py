@@ -161,6 +161,7 @@ def problem_response(request: HttpRequest, refusal: Any) -> HttpResponse:
     )
     # Refusals are normal trade, and bugs are logged where they are caught, with their trace.
     response._has_been_logged = True  # type: ignore[attr-defined]
+    response.problem_code = refusal.code  # type: ignore[attr-defined]
     return response
 
 
@@ -205,7 +206,7 @@ def is_for_people(request: HttpRequest) -> bool:
 
 
 def log_bug(request: HttpRequest, failure: BaseException) -> None:
-    """Log an unexpected failure with its trace; the request id comes with every log line."""
+    """Log an unexpected failure with its trace; the ids come with every log line."""
     logger.error(
         "%s %s failed: %s",
         request.method,

@@ -1,9 +1,11 @@
 """The names of a request: the id that its caller and our logs share, and its trace."""
 
-import logging
 import os
 import re
+from collections.abc import Mapping
 from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # https://www.w3.org/TR/trace-context/#traceparent-header-field-values: ids of zeros are invalid.
@@ -11,23 +13,43 @@ TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})(?P<trace_id>[0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
 )
 
+OUTSIDE: Mapping[str, str] = MappingProxyType({})
+
 # Each greenlet and thread has its own value.
-_request_id: ContextVar[str] = ContextVar("request_id", default="-")
+_ids: ContextVar[Mapping[str, str]] = ContextVar("request_ids", default=OUTSIDE)
+
+
+def current_ids() -> Mapping[str, str]:
+    """Return request_id and trace_id of the request that this greenlet or thread serves."""
+    return _ids.get()
 
 
 def current_request_id() -> str:
     """Return the id of the request that this greenlet or thread serves, "-" outside of one."""
-    return _request_id.get()
+    return _ids.get().get("request_id", "-")
 
 
-def bind_request_id(request_id: str) -> None:
-    """Make request_id the current one, until it is replaced or forgotten."""
-    _request_id.set(request_id)
+def bind_request_id(request_id: str, *, trace_id: str = "") -> None:
+    """Make these the current ids, until they are replaced or forgotten."""
+    _ids.set({"request_id": request_id, "trace_id": trace_id})
 
 
 def forget_request_id() -> None:
     """Return to "no request": keep-alive serves the next request in the same greenlet."""
-    _request_id.set("-")
+    _ids.set(OUTSIDE)
+
+
+def adopt_trace(request: Any, *, trace_id: str, traceresponse: str) -> None:
+    """
+    Give a request the trace that OpenTelemetry put it in, and its id if it has no other.
+
+    traceresponse: the header by which the caller is told.
+    """
+    if request.request_id == request.trace_id:
+        request.request_id = trace_id
+    request.trace_id = trace_id
+    request.traceresponse = traceresponse
+    bind_request_id(request.request_id, trace_id=trace_id)
 
 
 def trace_id_from(traceparent: str | None) -> str:
@@ -49,14 +71,6 @@ def request_id_from(wish: str | None, *, trace_id: str) -> str:
     if wish is not None and REQUEST_ID.fullmatch(wish):
         return wish
     return trace_id
-
-
-class RequestIdFilter(logging.Filter):
-    """Gives each log record the request_id that its format names."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = current_request_id()
-        return True
 
 
 def _is_longer_version(traceparent: str) -> bool:

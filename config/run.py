@@ -105,6 +105,8 @@ def trial_environment(home: Path, given: Mapping[str, str]) -> dict[str, str]:
         "SLUICE_ENV": "trial",
         "WEB_CONCURRENCY": str(max(2, min(cores, WORKERS_MAX))),
         "GUNICORN_LOG_LEVEL": "warning",
+        "LOG_FORMAT": "console",
+        "LOG_REQUESTS": "false",
     }
     if "SECRET_KEY" not in given and "SECRET_KEY_FILE" not in given:
         chosen["SECRET_KEY"] = kept_secret(home / "secret-key")

@@ -13,7 +13,9 @@ from config.env import (
     env_text,
     networks_from_texts,
 )
+from config.logs import log_format
 from config.release import VERSION
+from config.slow_statements import WatchedConnection
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -148,6 +150,7 @@ if SLUICE_ROLE == "web":
     DATABASES["default"]["OPTIONS"] |= {  # type: ignore[operator]
         "options": " ".join(f"-c {name}={value}" for name, value in DB_TIMEOUTS.items()),
         "pool": {
+            "connection_class": WatchedConnection,
             "min_size": min(2, DB_POOL_SIZE),
             "max_size": DB_POOL_SIZE,
             "timeout": DB_POOL_TIMEOUT_S,
@@ -300,20 +303,15 @@ SPECTACULAR_SETTINGS = {
 
 # --- Logs -----------------------------------------------------------------------------------
 
+LOG_FORMAT = log_format()
+LOG_REQUESTS = env_bool("LOG_REQUESTS", default=True)
+# A wait for the database that lasts so long is logged with the function that sent it; 0: none.
+SLOW_STATEMENT_MS = env_int("SLOW_STATEMENT_MS", default=250, at_least=0)
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "filters": {"request_id": {"()": "config.request_ids.RequestIdFilter"}},
-    "formatters": {
-        "line": {"format": "%(asctime)s %(levelname)s %(name)s [%(request_id)s] %(message)s"}
-    },
-    "handlers": {
-        "stderr": {
-            "class": "logging.StreamHandler",
-            "formatter": "line",
-            "filters": ["request_id"],
-        }
-    },
+    "formatters": {"line": {"()": "config.logs.formatter", "style": LOG_FORMAT}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": "WARNING"},
     "loggers": {"django": {"handlers": [], "level": "INFO", "propagate": True}},
 }

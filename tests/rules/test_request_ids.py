@@ -1,10 +1,11 @@
 """How a request gets its names."""
 
+import json
 import logging
 import unittest
 
+from config.logs import formatter
 from config.request_ids import (
-    RequestIdFilter,
     bind_request_id,
     current_request_id,
     forget_request_id,
@@ -50,12 +51,13 @@ class RequestIdTests(unittest.TestCase):
         for wish in (None, "", "x" * 65, "a b", "a\n", "a\r\nX: y", "é", "<b>", '"'):
             assert request_id_from(wish, trace_id=TRACE) == TRACE
 
-    def test_is_on_every_log_record_and_gone_afterwards(self):
+    def test_is_on_every_log_line_and_gone_afterwards(self):
         record = logging.makeLogRecord({"msg": "x"})
 
-        bind_request_id("r-1")
-        RequestIdFilter().filter(record)
+        bind_request_id("r-1", trace_id=TRACE)
+        line = json.loads(formatter("json").format(record))
         forget_request_id()
 
-        assert record.__dict__["request_id"] == "r-1"
+        assert (line["request_id"], line["trace_id"]) == ("r-1", TRACE)
+        assert "request_id" not in json.loads(formatter("json").format(record))
         assert current_request_id() == "-"

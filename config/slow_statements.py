@@ -1,0 +1,81 @@
+"""Statements that take long, each with the Python function that sent it."""
+
+import logging
+import sys
+import time
+from types import CodeType, FrameType
+from typing import Any
+
+import psycopg
+from django.conf import settings
+
+logger = logging.getLogger(__name__)
+
+STATEMENT_LENGTH_MAX = 1000
+# Through these a statement passes; none of them has asked for it.
+PASSED = frozenset({"contextlib", "django", "opentelemetry", "psycopg", "psycopg_pool"})
+PASSED_MODULES = frozenset({__name__, "events.tracing"})
+
+
+class WatchedConnection(psycopg.Connection[Any]):
+    """
+    A connection that logs each wait for the server that lasts SLOW_STATEMENT_MS or longer.
+
+    Every exchange passes here: Django's cursors, bare ones, pipelines and COMMIT. Who is to blame
+    is found out only when it was slow, so the others pay for two looks at the clock.
+    """
+
+    def wait(self, *exchange: Any, **how: Any) -> Any:
+        """Wait until the server has answered."""
+        began = time.perf_counter()
+        try:
+            return super().wait(*exchange, **how)
+        finally:
+            elapsed_ms = (time.perf_counter() - began) * 1000
+            if elapsed_ms >= settings.SLOW_STATEMENT_MS > 0:
+                _tell(sys._getframe(1), elapsed_ms)
+
+
+def _tell(sender: FrameType, elapsed_ms: float) -> None:
+    logger.warning(
+        "slow statement",
+        extra={
+            "duration_ms": round(elapsed_ms, 1),
+            "function": function_that_sent(sender),
+            "statement": statement_of(sender),
+        },
+    )
+
+
+def function_that_sent(frame: FrameType | None) -> str | None:
+    """Return the innermost function that is no library's, as orders.storage.add_orders."""
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] not in PASSED and module not in PASSED_MODULES:
+            return f"{module}.{name_of(frame.f_code)}"
+        frame = frame.f_back
+    return None
+
+
+def name_of(code: CodeType) -> str:
+    """Return a function's name, of a comprehension or a closure that of the function around it."""
+    return code.co_qualname.partition(".<locals>")[0]
+
+
+def statement_of(frame: FrameType) -> str:
+    """
+    Return the text of the statement that is waited for, without the values in it.
+
+    What ends a pipeline waits for all that was sent, and is named by what it does.
+    """
+    asked = frame.f_locals.get("query")
+    if isinstance(asked, bytes):
+        asked = asked.decode(errors="replace")
+    if asked is None:
+        cursor = frame.f_locals.get("self")
+        sent = getattr(cursor, "_query", None)
+        # Where values are put into the text by the client, only execute() knows it without.
+        if sent is not None and not isinstance(cursor, psycopg.ClientCursor):
+            asked = sent.query.decode(errors="replace")
+    text = str(asked) if asked is not None else frame.f_code.co_name.upper()
+    return " ".join(text.split())[:STATEMENT_LENGTH_MAX]
