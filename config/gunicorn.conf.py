@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 import psycopg.waiting
+from django.conf import settings
 from django.db import connection
 from django.urls import get_resolver
 from django.utils.module_loading import import_string
@@ -119,6 +120,8 @@ def post_worker_init(worker: Worker) -> None:
         raise RuntimeError("psycopg was imported before gevent patched: every query would block")
     # It connects in the background: a database that is down means "not ready", not "no server".
     connection.pool.open()  # type: ignore[attr-defined]
+    if settings.IS_TRACED:
+        import_string("config.telemetry.start")()
     # Rules before the first request, and not in the master: nothing that follows survives a fork.
     import_string("rollout.worker.start")()
     import_string("config.sampling.start")()
@@ -138,3 +141,9 @@ def post_worker_init(worker: Worker) -> None:
     if (predecessor := os.environ.get("GUNICORN_PID")) and worker.age >= worker.cfg.workers:
         is_ready = import_string("config.health.is_ready")
         threading.Thread(target=take_over, args=(int(predecessor), is_ready), daemon=True).start()
+
+
+def worker_exit(server: Arbiter, worker: Worker) -> None:
+    """Send the spans of the last requests."""
+    if settings.IS_TRACED:
+        import_string("config.telemetry.stop")()

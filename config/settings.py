@@ -328,6 +328,16 @@ METRICS_SAMPLES = ["events.usecases.show_waiting", "orders.reconciliation.show_l
 if IS_PRODUCTION and METRICS_TOKEN and len(METRICS_TOKEN) < 20:
     raise ImproperlyConfigured("METRICS_TOKEN: production needs 20 characters or more")
 
+# --- Traces ---------------------------------------------------------------------------------
+
+# Where spans go; without an endpoint OpenTelemetry's SDK is not even loaded.
+IS_TRACED = bool(
+    env_text("OTEL_EXPORTER_OTLP_ENDPOINT", default="")
+    or env_text("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", default="")
+)
+# gRPC's library blocks the worker that waits in it.
+env_choice("OTEL_EXPORTER_OTLP_PROTOCOL", default="http/protobuf", choices=("http/protobuf",))
+
 # --- Language, time, files ------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
