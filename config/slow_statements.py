@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 STATEMENT_LENGTH_MAX = 1000
 # Through these a statement passes; none of them has asked for it.
 PASSED = frozenset({"contextlib", "django", "opentelemetry", "psycopg", "psycopg_pool"})
-PASSED_MODULES = frozenset({__name__, "events.tracing"})
+PASSED_MODULES = frozenset({__name__, "config.overload", "events.tracing"})
 
 
 class WatchedConnection(psycopg.Connection[Any]):
