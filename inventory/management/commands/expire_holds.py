@@ -1,53 +1,53 @@
 """Write down which holds have expired."""
 
+import logging
 import signal
 import threading
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
-from django.db import connection
 from django.utils import timezone
 
-from events.usecases import TemporarilyUnavailable
+from events.usecases import OutcomeUnknown, TemporarilyUnavailable
 from inventory.usecases import Provenance, expire_holds
+
+logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
-    help = (
-        "Give back what expired holds still keep and tell of them. Any number of these may run; "
-        "nothing waits for one: an order that is short looks for itself."
-    )
+    help = "Give back what expired holds still keep, and tell of them; several may run at once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
             "--every",
-            type=int,
+            type=float,
             metavar="SECONDS",
-            help="go on, with this pause, until told to stop (SIGTERM, SIGINT)",
+            help="go on for ever, with a pause of so many seconds",
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        every = options["every"]
+    def handle(self, *args: Any, every: float | None = None, **options: Any) -> None:
         if every is None:
-            self._sweep()
+            self.stdout.write(f"{_sweep()} holds expired")
             return
         stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, lambda *_: stop.set())
         while not stop.is_set():
             try:
-                self._sweep()
-            except TemporarilyUnavailable as trouble:
-                # Whatever ails the database, the next round is soon.
-                self.stderr.write(str(trouble))
-            connection.close()
+                expired = _sweep()
+            except (TemporarilyUnavailable, OutcomeUnknown) as trouble:
+                # The next sweep finds what this one did not do.
+                logger.warning("sweep for expired holds failed: %s", trouble)
+            else:
+                if expired:
+                    self.stdout.write(f"{expired} holds expired")
             stop.wait(every)
 
-    def _sweep(self) -> None:
-        provenance = Provenance(actor="", source="command")
-        expired = 0
-        while found := expire_holds(provenance=provenance, now=timezone.now()):
-            expired += found
-        if expired:
-            self.stdout.write(f"{expired} holds expired")
+
+def _sweep() -> int:
+    provenance = Provenance(actor="expire_holds", source="command")
+    expired = 0
+    while batch := expire_holds(provenance=provenance, now=timezone.now()):
+        expired += batch
+    return expired
