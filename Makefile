@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev migrate shell manage test lint prove prove-deps soak lock venv venv-dev
+.PHONY: help run dev migrate shell manage test lint prove prove-deps soak dist image lock venv venv-dev
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -67,6 +67,12 @@ prove-deps: ## install what `make prove` needs (Debian; as root or with sudo)
 		$$SUDO apt-get update -q && \
 		$$SUDO env DEBIAN_FRONTEND=noninteractive \
 			apt-get install -q -y --no-install-recommends $(PROVE_PACKAGES); }
+
+dist: venv-dev ## dist/sluice.pyz: the service in one file, everything but Python
+	$(BIN)/python deploy/build_pyz.py
+
+image: venv-dev ## build the image without an engine, let it serve, say its size (Debian, root)
+	SLUICE_ENV=trial $(BESIDE_SERVERS) deploy/try_image.sh
 
 lock: venv-dev ## pin every dependency anew, with hashes, from requirements*.in
 	for name in requirements requirements-fast requirements-trial requirements-dev; do \

@@ -3,6 +3,8 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +24,7 @@ sluice {VERSION} takes orders. Settings come from the environment.
   relay [OPTIONS]     deliver events to webhooks and streams
   migrate [OPTIONS]   bring the tables up to date; as many at once as you like
   manage COMMAND …    any command of manage.py: create_api_key, reconcile, check --deploy, …
+  probe               ask /readyz of the server of BIND; exit code 1 unless it is ready
   upgrade             put the code that lies here now in place of the server of PID_FILE
   --version           say which release this is
 """
@@ -48,6 +51,22 @@ def manage(arguments: Sequence[str]) -> None:
     execute_from_command_line(["sluice", *arguments])
 
 
+def probe(_: Sequence[str]) -> None:
+    """Ask our own server. Raises CannotStart when it is not ready; for images without curl."""
+    host, _, port = env_text("BIND", default="127.0.0.1:8000").split(",")[0].rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104
+    caller = HTTPConnection(host, int(port), timeout=2)
+    try:
+        caller.request("GET", "/readyz")
+        answer = caller.getresponse()
+        if answer.status != HTTPStatus.OK:
+            raise CannotStart(answer.read().decode())
+    except (OSError, HTTPException) as failure:
+        raise CannotStart(f"no answer on {host}:{port}: {failure}") from None
+    finally:
+        caller.close()
+
+
 def upgrade_server(_: Sequence[str]) -> None:
     """Replace the server of PID_FILE. Raises CannotStart when it goes on instead."""
     pid_file = env_text("PID_FILE", default="")
@@ -64,6 +83,7 @@ VERBS: dict[str, Callable[[Sequence[str]], None]] = {
     "relay": lambda arguments: manage(["relay", *arguments]),
     "migrate": lambda arguments: manage(["migrate", *arguments]),
     "manage": manage,
+    "probe": probe,
     "upgrade": upgrade_server,
     "--version": lambda _: print(f"sluice {VERSION}"),  # noqa: T201
 }
