@@ -125,7 +125,7 @@ def nginx_files(
     """Return the two files that are shipped, changed as their comments say one would."""
     plain, tls, redirect = ports
     servers = "\n".join(
-        f"    server 127.0.0.1:{port} max_fails=1 fail_timeout=2s;" for port in upstreams
+        f"    server 127.0.0.1:{port} max_fails=1 fail_timeout=1s;" for port in upstreams
     )
     main = replaced(
         (DEPLOY / "nginx/nginx.conf").read_text(),
@@ -137,7 +137,7 @@ def nginx_files(
     server = replaced(
         (DEPLOY / "nginx/sluice.conf").read_text(),
         {
-            "    server 127.0.0.1:8000 max_fails=1 fail_timeout=2s;": servers,
+            "    server 127.0.0.1:8000 max_fails=1 fail_timeout=1s;": servers,
             "listen 80;": f"listen 127.0.0.1:{redirect};",
             "listen 443 ssl http2;": (
                 f"listen 127.0.0.1:{tls} ssl http2; listen 127.0.0.1:{plain};"
@@ -150,6 +150,41 @@ def nginx_files(
         },
     )
     return {"nginx.conf": main, "sluice.conf": server}
+
+
+@contextmanager
+def haproxy(servers: Sequence[str]) -> Iterator[int]:
+    """Run HAProxy with deploy/haproxy before servers at these addresses; yield its port."""
+    need("haproxy", "openssl")
+    with tempfile.TemporaryDirectory(prefix="haproxy-") as name:
+        folder, port = Path(name), free_port()
+        self_signed(folder)
+        pem = folder / "sluice.pem"
+        pem.write_text((folder / "fullchain.pem").read_text() + (folder / "key.pem").read_text())
+        listed = "\n".join(f"    server host{n} {at}" for n, at in enumerate(servers, start=1))
+        text = replaced(
+            (DEPLOY / "haproxy/haproxy.cfg").read_text(),
+            {
+                "bind :80\n": f"bind 127.0.0.1:{port}\n",
+                "bind :443 ssl": f"bind 127.0.0.1:{free_port()} ssl",
+                "/etc/haproxy/sluice.pem": str(pem),
+                "    server host1 10.0.0.11:8000\n    server host2 10.0.0.12:8000": listed,
+                "gt 2000": "gt 1000000",
+            },
+        )
+        (folder / "haproxy.cfg").write_text(text)
+        with (folder / "log").open("wb") as log:
+            child = Child(
+                [program("haproxy"), "-W", "-f", str(folder / "haproxy.cfg")],
+                stop_signals=(signal.SIGTERM,),
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            wait_until(lambda: answers(port))
+            yield port
+        finally:
+            child.stop(5)
 
 
 def answers(port: int) -> bool:

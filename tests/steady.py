@@ -35,6 +35,12 @@ class SteadyOrders:
         """Place orders until disturb, which runs in a thread, has returned."""
         asyncio.run(self._run(disturb))
 
+    def again(self) -> None:
+        """Forget what was answered so far, to be run once more."""
+        self.placed.clear()
+        self.refused.clear()
+        self.seconds_max, self._is_over = 0.0, False
+
     @property
     def total(self) -> int:
         """How many were asked for."""
@@ -72,7 +78,9 @@ class SteadyOrders:
         if reply.status == 201:
             self.placed[key] = reply.document["id"]
         else:
-            self.refused[f"{reply.status} {reply.document.get('code')}"] += 1
+            is_ours = reply.headers.get("content-type", "").endswith("json")
+            code = reply.document["code"] if is_ours else "not of our shape"
+            self.refused[f"{reply.status} {code}"] += 1
 
 
 def capacity_of(address: Address, sku: str, *, seconds: float) -> float:

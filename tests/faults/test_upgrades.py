@@ -120,7 +120,7 @@ def prove_restarts(database: Database, folder: Path, *, times: int, rate: float 
 
         def restart() -> None:
             for n in range(times):
-                time.sleep(0.5)
+                time.sleep(2)  # As long as nginx needs to ask the last one again.
                 servers[n % 2].end()
                 servers[n % 2].start()
 
@@ -143,7 +143,7 @@ class UpgradeTests:
     def test_a_new_master_takes_over_without_a_refusal(
         self, database: Database, tmp_path: Path
     ) -> None:
-        prove_upgrades(database, tmp_path, times=2, rate=60)
+        prove_upgrades(database, tmp_path, times=1, rate=60)
 
     def test_servers_restarted_by_turns_refuse_nothing(
         self, database: Database, tmp_path: Path
