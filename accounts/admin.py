@@ -38,6 +38,14 @@ class IssueForm(forms.Form):
         min_value=1, max_value=3650, required=False, help_text="Empty: the key never expires."
     )
 
+    calls_per_s = forms.IntegerField(
+        label="Calls a second",
+        min_value=1,
+        max_value=1_000_000,
+        required=False,
+        help_text="Empty: what the setting says.",
+    )
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         model = get_user_model()
@@ -74,7 +82,7 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     search_fields = ("prefix", "name", f"user__{get_user_model().USERNAME_FIELD}")
     actions = None
     fields = (
-        *("prefix", "state", "user", "name", "scope_list"),
+        *("prefix", "state", "user", "name", "scope_list", "calls_per_s"),
         *("created_at", "expires_at", "revoked_at", "last_used_at", "replaced_by"),
     )
     readonly_fields = fields
@@ -122,6 +130,7 @@ class ApiKeyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
                 name=form.cleaned_data["name"],
                 scopes=form.cleaned_data["scopes"],
                 expires_at=None if life is None else now + life,
+                calls_per_s=form.cleaned_data["calls_per_s"],
                 now=now,
             )
             self.log_addition(request, issued.key, "Issued: " + ", ".join(issued.key.scopes))

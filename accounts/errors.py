@@ -1,11 +1,13 @@
 """What accounts refuses, in the one shape that the edge of a project answers."""
 
+import math
+import random
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 from django.conf import settings
-from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied, Throttled
 
 
 class AccountsError(Exception):
@@ -20,7 +22,7 @@ class AccountsError(Exception):
     retryable: ClassVar[bool] = False
     effect: ClassVar[str] = "none"
     facts: ClassVar[tuple[str, ...]] = ()
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
     headers: Mapping[str, str] = MappingProxyType({})
     errors: Sequence[dict[str, Any]] = ()
@@ -39,6 +41,21 @@ class Unauthenticated(AccountsError, AuthenticationFailed):
         self.reason = reason
         self.prefix = prefix
         self.headers = {"WWW-Authenticate": authenticate_header()}
+
+    def __str__(self) -> str:
+        return str(self.detail)
+
+
+class TooManyRequests(AccountsError, Throttled):
+    """The caller is over its own limit. Nothing was done: ask again after Retry-After."""
+
+    # REST framework's exception too, for the reason told above.
+    code, kind, retryable = "too_many_requests", "too_many", True
+
+    def __init__(self, wait_s: float) -> None:
+        super().__init__(detail="More calls came than this key may make.")
+        # Not the same second for all who were refused together.
+        self.retry_after_s = math.ceil(wait_s) + random.randint(0, 2)
 
     def __str__(self) -> str:
         return str(self.detail)

@@ -46,6 +46,10 @@ class Keyring:
         known = self._known.get(digest)
         return known[1] if known is not None and self._clock() < known[0] else None
 
+    def has_met(self, digest: str) -> bool:
+        """Test whether this process admitted the digest before, however long ago."""
+        return digest in self._known
+
     def ask(self, digest: str, look_up: Callable[[], Caller]) -> Caller:
         """
         Return who the digest is, by look_up or by one that is under way.

@@ -22,6 +22,9 @@ class ApiKey(models.Model):
     prefix = models.CharField(max_length=15, unique=True)
     digest = models.CharField(max_length=64)
     scopes = ArrayField(models.CharField(max_length=100))
+    calls_per_s = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Calls a second at most; empty: the setting's."
+    )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField(null=True, blank=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
@@ -49,6 +52,7 @@ class ApiKey(models.Model):
                 condition=Q(expires_at__gte=F("created_at")),
                 name="accounts_apikey_expires_after_its_creation",
             ),
+            models.CheckConstraint(condition=Q(calls_per_s__gt=0), name="accounts_apikey_may_call"),
             models.CheckConstraint(
                 condition=~Q(replaced_by=F("id")), name="accounts_apikey_replaced_by_another"
             ),

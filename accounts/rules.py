@@ -102,6 +102,17 @@ def list_unknown_scopes(wanted: Sequence[str], known: Collection[str]) -> list[s
     return sorted(set(wanted) - set(known) - {"*"})
 
 
+def client_address(remote: str, forwarded_for: str, *, proxies: int) -> str:
+    """
+    Return who called, through so many proxies of ours.
+
+    forwarded_for: X-Forwarded-For, to which each proxy appends whom it heard. What stands left of
+    our own proxies' words is the caller's claim and is not believed.
+    """
+    heard = [part.strip() for part in forwarded_for.split(",") if part.strip()]
+    return heard[-proxies] if 0 < proxies <= len(heard) else remote
+
+
 def is_session_over(*, age_s: float, idle_s: float, age_s_max: float, idle_s_max: float) -> bool:
     """Test whether a person has to log in again, for having been here long or not at all."""
     return age_s >= age_s_max or idle_s >= idle_s_max

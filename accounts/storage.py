@@ -27,6 +27,7 @@ def add_key(  # a row's columns
     prefix: str,
     digest: str,
     scopes: list[str],
+    calls_per_s: int | None,
     created_at: datetime,
     expires_at: datetime | None,
 ) -> ApiKey:
@@ -37,6 +38,7 @@ def add_key(  # a row's columns
         prefix=prefix,
         digest=digest,
         scopes=scopes,
+        calls_per_s=calls_per_s,
         created_at=created_at,
         expires_at=expires_at,
     )

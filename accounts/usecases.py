@@ -62,11 +62,16 @@ class IssuedKey:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who presented a live key, what the key allows, and until when if it ends."""
+    """
+    Who presented a live key, what the key allows, and until when if it ends.
+
+    calls_per_s: how many calls a second, None for as many as the setting says.
+    """
 
     user: User
     grant: Grant
     expires_at: datetime | None
+    calls_per_s: int | None = None
 
 
 def known_scopes() -> dict[str, str]:
@@ -80,10 +85,13 @@ def issue_key(
     name: str,
     scopes: Sequence[str],
     expires_at: datetime | None = None,
+    calls_per_s: int | None = None,
     now: datetime,
 ) -> IssuedKey:
     """
     Give a user a new key. "*" among the scopes stands for all that are known now.
+
+    calls_per_s: 1 or more, None for what the setting says.
 
     Raises UnknownScope for a scope outside ACCOUNTS_SCOPES, and for no scope at all.
     """
@@ -92,12 +100,21 @@ def issue_key(
     chosen = rules.choose_scopes(scopes, known)
     if unknown or not chosen:
         raise UnknownScope(unknown, known=list(known))
-    return _add_key(user=user, name=name, scopes=chosen, expires_at=expires_at, now=now)
+    return _add_key(
+        user=user,
+        name=name,
+        scopes=chosen,
+        expires_at=expires_at,
+        calls_per_s=calls_per_s,
+        now=now,
+    )
 
 
 def rotate_key(key_id: int, *, overlap: timedelta, now: datetime) -> IssuedKey:
     """
-    Give a key a successor with the same name, scopes and length of life; both open for overlap.
+    Give a key a successor with the same name, scopes, limit and length of life.
+
+    Both open for overlap.
 
     Raises ApiKeyNotFound, and ApiKeyNotLive for a key that is dead or was rotated before.
     """
@@ -118,6 +135,7 @@ def rotate_key(key_id: int, *, overlap: timedelta, now: datetime) -> IssuedKey:
             name=key.name,
             scopes=key.scopes,
             expires_at=None if lifetime is None else now + lifetime,
+            calls_per_s=key.calls_per_s,
             now=now,
         )
         ends_at = now + overlap
@@ -158,6 +176,7 @@ def admit(presented: PresentedKey, *, digest: str, now: datetime) -> Caller:
         user=key.user,
         grant=Grant(key_id=key.pk, prefix=key.prefix, scopes=frozenset(key.scopes)),
         expires_at=key.expires_at,
+        calls_per_s=key.calls_per_s,
     )
 
 
@@ -221,6 +240,7 @@ def _add_key(
     name: str,
     scopes: list[str],
     expires_at: datetime | None,
+    calls_per_s: int | None,
     now: datetime,
 ) -> IssuedKey:
     drawn = rules.compose_key(_draw(rules.PREFIX_RANDOM_LENGTH), _draw(rules.SECRET_LENGTH))
@@ -230,6 +250,7 @@ def _add_key(
         prefix=drawn.prefix,
         digest=rules.digest_of(drawn.key_text),
         scopes=scopes,
+        calls_per_s=calls_per_s,
         created_at=now,
         expires_at=expires_at,
     )

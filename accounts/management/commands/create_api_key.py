@@ -26,11 +26,16 @@ class Command(BaseCommand):
         scopes = parser.add_mutually_exclusive_group(required=True)
         scopes.add_argument("--scope", action="append", metavar="SCOPE", help="may be repeated")
         scopes.add_argument("--all-scopes", action="store_true")
+        parser.add_argument(
+            "--calls-per-s", type=int, metavar="N", help="default: what the setting says"
+        )
         parser.add_argument("--expires-in-days", type=int, metavar="N", help="default: never")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Issue the key."""
         now = timezone.now()
+        if options["calls_per_s"] is not None and options["calls_per_s"] < 1:
+            raise CommandError(f"--calls-per-s {options['calls_per_s']}: 1 or more")
         expires_at = _expiry(options["expires_in_days"], now)
         try:
             with transaction.atomic():  # A refused key leaves no new user behind.
@@ -39,6 +44,7 @@ class Command(BaseCommand):
                     name=options["name"],
                     scopes=["*"] if options["all_scopes"] else options["scope"],
                     expires_at=expires_at,
+                    calls_per_s=options["calls_per_s"],
                     now=now,
                 )
         except usecases.UnknownScope as refusal:
