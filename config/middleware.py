@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from config import errors
 from config.health import PROBES
 from config.problems import is_for_people, problem_response, refusal_of_status
+from config.queries import StrictQuery
 from config.request_ids import (
     bind_request_id,
     forget_request_id,
@@ -114,6 +115,8 @@ class StraightToApi:
         if self.is_https_only and not request.is_secure():
             # No redirect: the key has been seen by whoever listens, and its owner should learn it.
             return problem_response(request, errors.HttpsRequired("Call by https"))
+        if query := request.META["QUERY_STRING"]:
+            request.GET = StrictQuery(query)
         response = self.view(request)
         if self.hsts:
             response.headers["Strict-Transport-Security"] = self.hsts
