@@ -21,8 +21,10 @@ Line = MutableMapping[str, Any]
 
 # PostgreSQL repeats there the values of the row or of the statement that it complains about.
 DETAILS = re.compile(r"^(DETAIL|CONTEXT):.*\n?", re.MULTILINE)
+# JSON need not escape these, and some who read lines take them for the end of one.
+ALSO_BREAKS = re.compile("[\x7f-\x9f\u2028\u2029]")
 # A console obeys what JSON escapes: in a message it could forge lines.
-CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 
 
 def log_format() -> str:
@@ -49,10 +51,15 @@ def hide_values(_: Any, __: str, line: Line) -> Line:
 def as_json(_: Any, __: str, line: Line) -> str:
     """Return a line as JSON, which escapes what would end it."""
     try:
-        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        text = orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
     except TypeError:
         # 10^30, or half of a surrogate pair: orjson writes neither, and a log line tells both.
         return json.dumps(line, default=str, skipkeys=True)
+    return text if text.isascii() else ALSO_BREAKS.sub(_escaped, text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def escape_controls(_: Any, __: str, line: Line) -> Line:

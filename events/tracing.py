@@ -35,33 +35,45 @@ def is_traced() -> bool:
     return trace.get_current_span().get_span_context().trace_flags.sampled
 
 
-def use_case(name: str) -> Callable[[Function], Function]:
+@contextmanager
+def use_case_span(name: str) -> Iterator[None]:
     """
-    Return a decorator that makes each call of a use case a span called name, as orders.place_order.
+    Make a span called name, as orders.place_order, of a block, in a trace that is kept.
 
     A refusal is told by its code and is no error of the span unless the server is at fault. No
-    message and no trace of the stack is sent: they can hold what a caller sent. Outside of a trace
-    that is kept there is no span.
+    message and no trace of the stack is sent: they can hold what a caller sent.
     """
-    own_tracer = trace.get_tracer(name.partition(".")[0])
+    if not is_traced():
+        yield
+        return
+    with trace.get_tracer(name.partition(".")[0]).start_as_current_span(
+        name, record_exception=False, set_status_on_exception=False
+    ) as span:
+        try:
+            yield
+        except Exception as failure:
+            tell_failure(span, failure)
+            raise
+
+
+def use_case(name: str) -> Callable[[Function], Function]:
+    """Return a decorator that makes each call of a use case a span called name."""
 
     def decorate(function: Function) -> Function:
         @wraps(function)
         def traced(*args: Any, **kwargs: Any) -> Any:
-            if not is_traced():
+            with use_case_span(name):
                 return function(*args, **kwargs)
-            with own_tracer.start_as_current_span(
-                name, record_exception=False, set_status_on_exception=False
-            ) as span:
-                try:
-                    return function(*args, **kwargs)
-                except Exception as failure:
-                    tell_failure(span, failure)
-                    raise
 
         return traced  # type: ignore[return-value]
 
     return decorate
+
+
+def use_case_behind(work: Callable[[], Any]) -> str:
+    """Return the use case that a function was made in: inventory.receive_stock."""
+    function = getattr(work, "func", work)
+    return f"{function.__module__.partition('.')[0]}.{function.__qualname__.partition('.')[0]}"
 
 
 def tell_failure(span: Span, failure: BaseException) -> None:

@@ -28,7 +28,7 @@ from events.rules import (
     keyed_request,
     stored_refusal,
 )
-from events.tracing import current_traceparent, use_case
+from events.tracing import current_traceparent, use_case, use_case_behind, use_case_span
 
 __all__ = [
     "Answer",
@@ -96,7 +96,8 @@ def answer_once(request: KeyedRequest, work: Callable[[], Answer]) -> Answer:
         keep_answers([(request, answer)])
         return answer
 
-    return retell(commit(claim_and_work))
+    with use_case_span(use_case_behind(work)):
+        return retell(commit(claim_and_work))
 
 
 def claim_keys(

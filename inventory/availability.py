@@ -8,6 +8,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.core.signing import BadSignature, Signer
 
+from events.usecases import use_case
 from inventory import storage
 from inventory.rules import Availability
 
@@ -15,11 +16,13 @@ from inventory.rules import Availability
 FORMAT = 1
 
 
+@use_case("inventory.read_availability")
 def read_live(codes: Sequence[str], *, now: datetime) -> dict[str, Availability]:
     """Return what can be ordered of SKUs now, by code."""
     return storage.read_availability(codes, now=now)
 
 
+@use_case("inventory.read_availability")
 def read_cached(codes: Sequence[str], *, now: datetime) -> dict[str, Availability]:
     """
     Return what could be ordered of SKUs at most AVAILABILITY_CACHE_S ago, by code.

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.cache import cache
 from django.core.signing import BadSignature, Signer
 
+from events.usecases import use_case
 from orders import storage
 from orders.documents import address, etag, stored_document
 
@@ -25,12 +26,14 @@ class OrderText:
     etag: str
 
 
+@use_case("orders.read_order")
 def read_from_database(order_id: UUID, *, account_id: int | None, is_fresh: bool) -> OrderText:
     """Return an order as it is now; raises OrderNotFound. account_id None sees all accounts."""
     order = storage.get_order(order_id, account_id=account_id)
     return OrderText(orjson.dumps(stored_document(order)).decode(), etag(order.version))
 
 
+@use_case("orders.read_order")
 def read_from_cache(order_id: UUID, *, account_id: int | None, is_fresh: bool) -> OrderText:
     """
     Return an order as it was at most ORDER_CACHE_S ago; raises OrderNotFound.

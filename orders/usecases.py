@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.conf import settings
 
-from events.usecases import Answer, Event, KeyedRequest, list_events, retell
+from events.usecases import Answer, Event, KeyedRequest, list_events, retell, use_case
 from inventory.usecases import Provenance
 from orders import codepaths, storage
 from orders.changes import (
@@ -130,6 +130,7 @@ def read_order(order_id: UUID, *, account_id: int | None, is_fresh: bool = False
     return text
 
 
+@use_case("orders.list_orders")
 def list_orders(
     *, account_id: int | None, where: OrderFilter, before_id: UUID | None = None, limit: int
 ) -> tuple[list[Order], UUID | None]:
@@ -145,6 +146,7 @@ def list_orders(
     return rows[:limit], rows[limit - 1].pk if len(rows) > limit else None
 
 
+@use_case("orders.list_timeline")
 def list_timeline(
     order_id: UUID, *, account_id: int | None, after_version: int = 0, limit: int
 ) -> tuple[list[Event], int | None]:

@@ -157,6 +157,24 @@ class TraceTests:
         assert decision["feature_flag.result.reason"] == "DEFAULT"
         assert decision["feature_flag.version"] == "0"
 
+    def test_of_what_has_no_batch_leads_from_the_use_case_to_the_statements(self, server, receiver):
+        _, headers, _ = server.call("POST", "/api/v1/stock/CUP/receipts", {"quantity": 1})
+        received = receiver.trace(trace_of(headers))
+        _, headers, _ = server.call("GET", "/api/v1/orders")
+        listed = receiver.trace(trace_of(headers))
+
+        use_case = named(received, "inventory.receive_stock")
+        assert use_case.parent_id == named(received, "accounts.authenticate").span_id
+        below = {span.name for span in received if span.parent_id == use_case.span_id}
+        assert below >= {"SQL events.claim_keys", "SQL inventory.move_levels", "SQL COMMIT"}
+        (select,) = [
+            span
+            for span in listed
+            if span.parent_id == named(listed, "orders.list_orders").span_id
+            and 'FROM "orders_order"' in span.attributes.get("db.query.text", "")
+        ]
+        assert select.name == "SELECT"
+
     def test_of_a_stranger_says_why_he_was_refused(self, server, receiver):
         for key, reason in (("Bearer nonsense", "malformed"), (None, "missing")):
             caller = HTTPConnection("127.0.0.1", server.port, timeout=15)
