@@ -18,6 +18,7 @@ from config.request_ids import (
     trace_id_from,
 )
 from config.request_log import RequestLog
+from config.rest import let_go
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 BULK_PATHS = frozenset({"/api/v1/orders/bulk"})
@@ -118,6 +119,8 @@ class StraightToApi:
         if query := request.META["QUERY_STRING"]:
             request.GET = StrictQuery(query)
         response = self.view(request)
+        if not response.streaming:
+            let_go(request)
         if self.hsts:
             response.headers["Strict-Transport-Security"] = self.hsts
         return response

@@ -54,6 +54,9 @@ class RolloutMiddleware:
                 settle(context, _verdict(response))
         if context.served or "HTTP_X_DEPLOY_VERSION" in context.meta:
             _tell(response, context)
+        if not response.streaming:
+            # Each holds the other: only the garbage collector could free them, in a pause.
+            del request.rollout  # type: ignore[attr-defined]
         return response
 
 

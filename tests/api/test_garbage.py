@@ -1,0 +1,50 @@
+"""A call leaves no work for the garbage collector, in whose pauses all other calls wait."""
+
+import gc
+import json
+from itertools import count
+
+from django.core.handlers.wsgi import WSGIHandler
+from django.test import RequestFactory, TestCase
+
+from rollout.codepath import override
+from tests.builders import given_api_key, given_stock
+
+CALLS = 20
+
+
+class GarbageTests(TestCase):
+    def setUp(self):
+        given_stock("CUP", on_hand=100)
+        self.headers = {"authorization": f"Bearer {given_api_key()}", "host": "localhost"}
+        self.handler = WSGIHandler()
+        self.keys = count()
+
+    def call(self, method, path, body=None):
+        request = RequestFactory().generic(
+            method,
+            path,
+            json.dumps(body) if body else b"",
+            content_type="application/json" if body else "",
+            headers={**self.headers, "idempotency-key": f"k-{next(self.keys)}"},
+        )
+        return self.handler.get_response(request).status_code
+
+    def garbage_of(self, *call):
+        """Return how many objects a call leaves that only the collector can free."""
+        statuses = [self.call(*call) for _ in range(3)]
+        gc.collect()
+        gc.disable()
+        try:
+            statuses += [self.call(*call) for _ in range(CALLS)]
+            left = gc.collect()
+        finally:
+            gc.enable()
+        assert set(statuses) <= {200, 201}, statuses
+        return left / CALLS
+
+    def test_of_an_order_is_none(self):
+        order = {"customer": "c-17", "lines": [{"sku": "CUP", "quantity": 1}]}
+
+        with override(orders_place="v1"):
+            assert self.garbage_of("POST", "/api/v1/orders", order) < 1
