@@ -47,6 +47,7 @@ class Egress:
         self._allowed = allowed
         self._resolve = resolve
         self._idle: list[tuple[socket.socket, Address, str, float]] = []
+        self._idle_max = IDLE_MAX
         self._lock = threading.Lock()
 
     def post(self, address: Address, headers: Mapping[str, str], body: bytes) -> Attempt:
@@ -75,8 +76,9 @@ class Egress:
         )
 
     def close(self) -> None:
-        """Hang up on every connection that is kept."""
+        """Hang up on every connection that is kept, and keep none from now on."""
         with self._lock:
+            self._idle_max = 0
             idle, self._idle = self._idle, []
         for connection, *_ in idle:
             connection.close()
@@ -169,7 +171,7 @@ class Egress:
 
     def _keep_idle(self, connection: socket.socket, address: Address, ip: str) -> None:
         with self._lock:
-            if len(self._idle) < IDLE_MAX:
+            if len(self._idle) < self._idle_max:
                 self._idle.append((connection, address, ip, time.monotonic()))
                 return
         connection.close()

@@ -47,6 +47,8 @@ SELECT count(*), coalesce(extract(epoch FROM now() - min(occurred_at)), 0)
          LIMIT %s) AS held
 """
 
+STATEMENTS = (SCAN_FEED, MEASURE_HELD_BACK)
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:

@@ -69,8 +69,12 @@ UPDATE events_delivery SET state = 'pending', attempts = 0, due_at = now()
    AND state = 'dead'
 """
 
+# Whoever has the lane now remembers the failures: it loses it, and the next one begins anew.
 FORGET_FAILURES = """
-UPDATE events_lane SET failures_in_row = 0, failing_since = NULL, paused_until = NULL WHERE id = %s
+UPDATE events_lane
+   SET failures_in_row = 0, failing_since = NULL, paused_until = NULL, holder = NULL,
+       token = token + 1
+ WHERE id = %s
 """
 
 # Ordered, so that two relays that look at the same moment do not wait for each other crosswise.

@@ -1,10 +1,15 @@
 """The statements that the server prepares."""
 
+import re
+
 import psycopg
 from django.db import connection
 from django.test import TestCase
 
+import events.queue
+import events.reading
 import events.storage
+import events.subscribing
 import inventory.holdstore
 import inventory.storage
 import orders.storage
@@ -12,6 +17,9 @@ import orders.storage
 STATEMENTS = [
     *events.storage.HOT_STATEMENTS,
     *inventory.holdstore.HOT_STATEMENTS,
+    *events.queue.STATEMENTS,
+    *events.reading.STATEMENTS,
+    *events.subscribing.STATEMENTS,
     *inventory.storage.HOT_STATEMENTS,
     *orders.storage.HOT_STATEMENTS,
 ]
@@ -22,7 +30,10 @@ class HotStatementTests(TestCase):
         connection.ensure_connection()
         for number, statement in enumerate(STATEMENTS):
             with self.subTest(statement):
+                names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", statement)))
                 numbered = statement
+                for position, name in enumerate(names, start=1):
+                    numbered = numbered.replace(f"%({name})s", f"${position}")
                 position = 0
                 while "%s" in numbered:
                     position += 1
