@@ -6,7 +6,9 @@ from pathlib import Path
 
 from orders.lifecycle import TRANSITIONS, Action, Attention, PaymentStatus, Status
 
-TEXT = (Path(__file__).resolve().parents[2] / "docs" / "orders.md").read_text(encoding="utf-8")
+PROJECT = Path(__file__).resolve().parents[2]
+TEXT = (PROJECT / "docs" / "orders.md").read_text(encoding="utf-8")
+CODE = (PROJECT / "orders" / "changes.py").read_text(encoding="utf-8")
 
 
 class OrdersPageTests(unittest.TestCase):
@@ -22,6 +24,11 @@ class OrdersPageTests(unittest.TestCase):
                 if cell.strip() == "yes"
             }
             assert told == set(TRANSITIONS[action]), action
+
+    def test_names_every_event(self):
+        told = set(re.findall(r"\border\.[a-z_]+", TEXT))
+        raised = set(re.findall(r'"(order\.[a-z_]+)"', CODE)) | {"order.placed"}
+        assert told == raised
 
     def test_names_every_reason_for_attention_and_state_of_payment(self):
         for reason in Attention:
