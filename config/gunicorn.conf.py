@@ -92,6 +92,9 @@ def when_ready(server: Arbiter) -> None:
     gc.collect()
     # The collector writes into the objects it visits, and a page written to is shared no more.
     gc.freeze()
+    # Calls leave it nothing to find (config.rest.let_go); at 700 objects it looked all the same, at
+    # every batch, for 0.7 % of the time. At 10,000 it looks once in thousands of orders, for 2 ms.
+    gc.set_threshold(10_000, 50, 10)
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:
