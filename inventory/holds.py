@@ -20,8 +20,8 @@ from events.usecases import (
     record_events,
 )
 from inventory import holdstore, storage
-from inventory.booking import book
-from inventory.granting import Demand, Grant, Pick, grant
+from inventory.allocating import ended_event, grant_demands, write_journal
+from inventory.granting import Demand
 from inventory.holding import (
     HoldChanged,
     HoldFilter,
@@ -67,7 +67,7 @@ def place_hold(
             raise LockNotHad
         _check_lines(lines, skus)
         hold_id = uuid7()
-        (granted,) = _grant([Demand(hold_id, units, provenance, at=now)], levels)
+        (granted,) = grant_demands([Demand(hold_id, units, provenance, at=now)], levels)
         if granted.shortages:
             raise too_few(lines, granted.shortages)
         picks = [pick for of_sku in granted.picks.values() for pick in of_sku]
@@ -84,7 +84,7 @@ def place_hold(
         for pick in picks:
             held = Change(held=pick.units)
             journal.add("hold", pick.level_id, held, at=now, provenance=provenance, hold_id=hold_id)
-        _write(journal, sets_free=bool(granted.let_go))
+        write_journal(journal, sets_free=bool(granted.let_go))
         if granted.let_go:
             holdstore.close_lines(granted.let_go)
         return _told("hold.placed", hold_id, now=now, status=201)
@@ -205,7 +205,7 @@ def _expire(
     if ended:
         _end("expire", ended, levels, provenance=provenance, now=now)
         holdstore.close_holds([Closing(hold.id, "expired", hold.version + 1) for hold in ended])
-        record_events([_ended("hold.expired", hold, at=now) for hold in ended])
+        record_events([ended_event("hold.expired", hold, at=now) for hold in ended])
     return {hold.id for hold in ended}
 
 
@@ -221,103 +221,9 @@ def _end(
     lines = [line for hold in holds for line in hold.lines]
     journal = Journal(levels.values())
     journal.give_back(ending, lines, at=now, provenance=provenance)
-    _write(journal, sets_free=True)
+    write_journal(journal, sets_free=True)
     if lines:
         holdstore.close_lines(lines)
-
-
-def allocate(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -> list[Grant]:
-    """
-    Decide demands in their order, each whole or not at all, and promise what was granted.
-
-    levels: locked by lock_stock in this transaction, those of the demands' holds among them; the
-    holds were found live under that lock. Returns for each demand where its units come from and
-    how many of them it waits for, or what it was refused for. Joins the caller's transaction;
-    reads only where somebody is short of units that holds keep, or sets some free.
-    """
-    grants = _grant(demands, levels)
-    journal = Journal(level for of_sku in levels.values() for level in of_sku)
-    allocations: list[tuple[UUID, Pick]] = []
-    for demand, granted in zip(demands, grants, strict=True):
-        journal.give_back("expire", granted.let_go, at=demand.at, provenance=demand.provenance)
-        for pick in (pick for picks in granted.picks.values() for pick in picks):
-            journal.add(
-                "allocate",
-                pick.level_id,
-                Change(held=-pick.held, allocated=pick.units, waiting=pick.waiting),
-                at=demand.at,
-                provenance=demand.provenance,
-                order_id=demand.order_id,
-                hold_id=demand.hold.id if demand.hold and pick.held else None,
-            )
-            allocations.append((demand.order_id, pick))
-        journal.give_back("release", granted.left, at=demand.at, provenance=demand.provenance)
-    if allocations:
-        storage.add_allocations(allocations)
-    _write(journal, sets_free=any(each.let_go or each.left for each in grants))
-    _close_used(demands, grants)
-    return grants
-
-
-def _grant(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -> list[Grant]:
-    """
-    Grant demands; where one is short of units that holds keep, look for those past their deadline
-    and decide once more.
-    """
-    grants = grant(demands, levels)
-    short = {shortage.sku for granted in grants for shortage in granted.shortages}
-    # While nothing is held of what is short this costs no query: the common case of sold out.
-    if any(level.held for sku in short for level in levels[sku]):
-        spared = [demand.hold.id for demand in demands if demand.hold is not None]
-        expired = holdstore.find_expired(_wanted(demands, levels), spared=spared)
-        if expired:
-            return grant(demands, levels, expired)
-    return grants
-
-
-def _wanted(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -> dict[Level, int]:
-    """Return the most that may have to be let go at each level at which something is held."""
-    wanted: dict[Level, int] = {}
-    for demand in demands:
-        for sku, units in demand.units.items():
-            for level in levels.get(sku, ()):
-                if level.held:
-                    wanted[level] = wanted.get(level, max(0, -level.free)) + units
-    return wanted
-
-
-def _write(journal: Journal, *, sets_free: bool) -> None:
-    """Write movements; what they set free goes to who waits."""
-    if sets_free:
-        book(journal.movements)
-    elif journal.movements:
-        storage.move_levels(journal.movements)
-
-
-def _close_used(demands: Sequence[Demand], grants: Sequence[Grant]) -> None:
-    """Write down what became of the holds that demands used or needed."""
-    closed = [line for granted in grants for line in granted.let_go]
-    used = [
-        (demand.hold, demand)
-        for demand, granted in zip(demands, grants, strict=True)
-        if demand.hold is not None and not (granted.shortages or granted.is_hold_used)
-    ]
-    closed += [line for hold, _ in used for line in hold.lines]
-    if closed:
-        holdstore.close_lines(closed)
-    if used:
-        holdstore.close_holds(
-            [
-                Closing(hold.id, "converted", hold.version + 1, demand.order_id)
-                for hold, demand in used
-            ]
-        )
-        record_events(
-            [
-                _ended("hold.converted", hold, at=demand.at, order_id=demand.order_id)
-                for hold, demand in used
-            ]
-        )
 
 
 def hold_document(row: HoldRow) -> dict[str, Any]:
@@ -424,17 +330,6 @@ def _told(event: str, hold_id: UUID, *, now: datetime, status: int = 200) -> Ans
         etag=f'"{row.version}"',
         location=f"/api/v1/holds/{hold_id}" if status == 201 else "",
     )
-
-
-def _ended(event: str, hold: Hold, *, at: datetime, order_id: UUID | None = None) -> NewEvent:
-    version = hold.version + 1
-    told = {
-        "id": str(hold.id),
-        "state": event.removeprefix("hold."),
-        "order_id": str(order_id) if order_id else None,
-        "version": version,
-    }
-    return NewEvent(event, "hold", str(hold.id), version, told, at=at, account_id=hold.account_id)
 
 
 def _instant(moment: datetime) -> str:

@@ -11,6 +11,7 @@ from django.db.models import QuerySet
 
 from events.usecases import Answer, KeyedRequest, NewEvent, answer_once, record_events
 from inventory import booking, codepaths, rules, storage
+from inventory.allocating import allocate
 from inventory.allocations import draw_units, release_order, release_orders, take_back
 from inventory.granting import Demand, Grant, Pick, Shortage
 from inventory.holding import (
@@ -25,7 +26,6 @@ from inventory.holding import (
     TooFewToHold,
 )
 from inventory.holds import (
-    allocate,
     expire_holds,
     extend_hold,
     find_holds,
