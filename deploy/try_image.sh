@@ -46,7 +46,7 @@ sluice() {
         mount -t proc proc "$root/proc"
         # Servers of this machine may be behind sockets.
         sockets=$(sed -n "s/.*[?&]host=\([^&]*\).*/\1/p" <<<"$DATABASE_URL")
-        [ -z "$sockets" ] || { chmod o+rx "$sockets"; mkdir -p "$root$sockets"; mount --bind "$sockets" "$root$sockets"; }
+        [ -z "$sockets" ] || { chmod -R o+rwX "$sockets"; mkdir -p "$root$sockets"; mount --bind "$sockets" "$root$sockets"; }
         mount -o remount,bind,ro "$root"
         exec env -i PATH=/srv/venv/bin:/usr/bin:/bin HOME=/tmp PYTHONUNBUFFERED=1 \
             PYTHONDONTWRITEBYTECODE=1 WEB_CONCURRENCY=2 BIND=127.0.0.1:"$PORT" \
