@@ -133,8 +133,8 @@ class Admission:
         with self.slow_bodies.bounded(environ.get("gunicorn.socket"), deadline=deadline):
             try:
                 body = environ["wsgi.input"].read(length)
-            except OSError as failure:
-                raise MalformedRequest("The body could not be read") from failure
+            except OSError:
+                body = b""  # It hung up, or was hung up on.
         if len(body) < length:
             if time.monotonic() >= deadline:
                 SLOW_BODIES.inc()

@@ -1,0 +1,106 @@
+"""More is offered than can be served: what is served goes on, and the rest hears it quickly."""
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from tests.load import Address
+from tests.openloop import Figures, Loop, Make
+from tests.server import Server, fresh_database, serving
+
+SKUS = 100
+LINES = 600
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Server]:
+    with (
+        fresh_database(os.environ["DATABASE_URL"]) as database,
+        serving(database, ACCOUNTS_CALLS_PER_S="1000000", REQUEST_DEADLINE_S="2") as server,
+    ):
+        for n in range(SKUS):
+            server.given_stock(f"BUSY-{n}", on_hand=10_000_000)
+        yield server
+        database.assert_balanced()
+
+
+def orders_of(server: Server) -> Make:
+    address, seed = Address(server.port, server.api_key), secrets.token_hex(4)
+    return lambda n: ("order", address.order(f"{seed}-{n}", [(f"BUSY-{n % SKUS}", 1)]))
+
+
+def orders_and_lists_of(server: Server) -> Make:
+    order = orders_of(server)
+    asking = (
+        "GET /api/v1/orders?limit=20 HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {server.api_key}\r\n\r\n"
+    ).encode()
+    return lambda n: order(n) if n % 2 else ("list", asking)
+
+
+def capacity_of(server: Server, *, seconds: float) -> float:
+    """Return how many orders a second can be served: callers that never rest, and no more."""
+    Loop(server.port, orders_of(server), lines_max=64).saturate(64, seconds / 2)
+    told = Loop(server.port, orders_of(server), lines_max=128).saturate(128, seconds)
+    return Figures(told, seconds).per_second(201)
+
+
+def offer(server: Server, make: Make, per_second: float, seconds: float) -> Figures:
+    told = Loop(server.port, make, lines_max=LINES).offer(per_second, seconds)
+    figures = Figures(told, seconds)
+    print(f"offered {per_second:.0f}/s: {figures}")  # noqa: T201
+    return figures
+
+
+@pytest.mark.prove
+class OverloadTests:
+    def test_twice_what_can_be_served(self, shop):
+        capacity = capacity_of(shop, seconds=3)
+
+        busy = offer(shop, orders_of(shop), 2 * capacity, 5)
+        calm = offer(shop, orders_of(shop), capacity / 4, 4)
+
+        # Generous: the machine is everybody's, also while this runs.
+        assert {told.status for told in busy.told} <= {201, 503, 0}
+        assert busy.per_second(201) >= capacity / 3
+        assert calm.share(201, "order") >= 0.95
+
+    def test_orders_are_served_before_lists(self, shop):
+        capacity = capacity_of(shop, seconds=2)
+
+        mixed = offer(shop, orders_and_lists_of(shop), 2 * capacity, 5)
+
+        assert mixed.share(201, "order") > mixed.share(200, "list")
+
+    def test_a_crowd_of_slow_senders_holds_up_nobody(self, shop):
+        head = b"POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\n"
+        body = b"Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{"
+        crowd = [socket.create_connection(("127.0.0.1", shop.port)) for _ in range(200)]
+        try:
+            for n, caller in enumerate(crowd):
+                caller.sendall(head + (body if n % 2 else b""))
+
+            normal = offer(shop, orders_of(shop), 20, 4)
+        finally:
+            for caller in crowd:
+                caller.close()
+
+        assert normal.share(201, "order") >= 0.95
+
+
+@pytest.mark.soak
+class CapacityTests:
+    @pytest.mark.parametrize(("times", "part"), [(2, 0.9), (3, 0.85)])
+    def test_goodput_stays_and_refusals_are_quick(self, shop, times, part):
+        capacity = capacity_of(shop, seconds=10)
+
+        busy = offer(shop, orders_of(shop), times * capacity, 30)
+
+        assert busy.per_second(201) >= part * capacity
+        assert busy.percentile_ms(99, 503) <= 50
+        calm = offer(shop, orders_of(shop), capacity / 3, 10)
+        late = [told for told in calm.told if told.at_s >= 9]
+        assert all(told.status == 201 for told in late)
