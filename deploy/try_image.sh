@@ -37,8 +37,9 @@ echo "image: $(du -sm --exclude=proc "$root" | cut -f1) MB unpacked, of it /srv 
 buildah inspect --format '{{.OCIv1.Config.User}} {{.OCIv1.Config.StopSignal}} {{.OCIv1.Config.Entrypoint}} {{.OCIv1.Config.Cmd}}' "$container"
 
 # Read-only but for memory, as uid 10001 without capabilities: what compose.yaml asks an engine for.
+# It becomes the container, so that a signal reaches it: call it in a shell of its own.
 sluice() {
-    unshare --mount --propagation private bash -euc '
+    exec unshare --mount --propagation private bash -euc '
         root=$1; shift
         mount --bind "$root" "$root"
         mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
@@ -58,14 +59,14 @@ sluice() {
     ' sluice "$root" "$@"
 }
 export PORT="${PORT:-18080}"
-sluice --version
-sluice migrate --verbosity 0
-sluice manage load_demo
+(sluice --version)
+(sluice migrate --verbosity 0)
+(sluice manage load_demo)
 key=$(sluice manage create_api_key --user shop --create-user --all-scopes)
 sluice web 2>"$work/web.log" &
 server=$!
-for _ in $(seq 60); do sluice probe 2>/dev/null && break; sleep 1; done
-sluice probe || { cat "$work/web.log"; exit 1; }
+for _ in $(seq 60); do (sluice probe) 2>/dev/null && break; sleep 1; done
+(sluice probe) || { cat "$work/web.log"; exit 1; }
 echo "probe: ready"
 for again in 1 2; do
     python3 - "$PORT" "$key" <<'ORDER'
@@ -87,5 +88,6 @@ print("static file:", caller.getresponse().status, style)
 ORDER
 done
 kill -TERM "$server"
-wait "$server" && echo "TERM: ended with 0"
+wait "$server"
+echo "TERM: ended with 0"
 server=
