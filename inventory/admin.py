@@ -142,9 +142,9 @@ class SkuAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Ask the use case; write only what was changed, so that two people undo nothing."""
         values = {name: form.cleaned_data[name] for name in form.changed_data}
         if not change:
-            obj.pk = usecases.create_sku(**form.cleaned_data).pk
+            obj.pk = usecases.add_sku(**form.cleaned_data).pk
         elif values:
-            usecases.update_sku(obj.code, **values)
+            usecases.change_sku(obj.code, **values)
 
 
 @admin.register(Location)

@@ -145,7 +145,7 @@ class StockLevel(models.Model):
     @property
     def available(self) -> int:
         """The units that an order may take, 0 or more."""
-        return available_units(self)
+        return available_units(self) if self.location.is_active else 0
 
 
 class Movement(models.Model):
@@ -364,3 +364,136 @@ class HoldLine(models.Model):
 
     def __str__(self) -> str:
         return f"{self.units} for {self.hold_id}"
+
+
+class Transfer(models.Model):
+    """
+    Units of a SKU on their way from one location to another.
+
+    missing_units never arrived and went nowhere else; surplus_units arrived and were never sent.
+    """
+
+    id = models.UUIDField(primary_key=True)
+    sku = models.ForeignKey(Sku, on_delete=models.PROTECT, related_name="transfers")
+    source = models.ForeignKey(Location, on_delete=models.PROTECT, related_name="+")
+    destination = models.ForeignKey(Location, on_delete=models.PROTECT, related_name="+")
+    units = models.BigIntegerField()
+    received_units = models.BigIntegerField(default=0)
+    returned_units = models.BigIntegerField(default=0)
+    missing_units = models.BigIntegerField(default=0)
+    surplus_units = models.BigIntegerField(default=0)
+    reference = models.CharField(max_length=128, blank=True)
+    note = models.CharField(max_length=255, blank=True)
+    actor = models.CharField(max_length=150)
+    version = models.IntegerField(default=1)
+    created_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="inventory_transfer_adds_up",
+                condition=Q(
+                    units__gte=F("received_units") + F("returned_units") + F("missing_units"),
+                    received_units__gte=0,
+                    returned_units__gte=0,
+                    missing_units__gte=0,
+                    surplus_units__gte=0,
+                )
+                & Q(units__gte=1)
+                & ~Q(source=F("destination")),
+            ),
+            # Closed is what has nothing under way, and nothing else is.
+            models.CheckConstraint(
+                name="inventory_transfer_closed_when_done",
+                condition=Q(
+                    closed_at__isnull=False,
+                    units=F("received_units") + F("returned_units") + F("missing_units"),
+                )
+                | Q(
+                    closed_at__isnull=True,
+                    units__gt=F("received_units") + F("returned_units") + F("missing_units"),
+                ),
+            ),
+        ]
+        indexes = [
+            models.Index(
+                fields=["-id"], name="inventory_transfer_open", condition=Q(closed_at__isnull=True)
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.units} from {self.source} to {self.destination}"
+
+    @property
+    def under_way_units(self) -> int:
+        """The units that were sent and of which nothing is known yet."""
+        return self.units - self.received_units - self.returned_units - self.missing_units
+
+
+class Stocktake(models.Model):
+    """People count a location, or some of it, while sales go on."""
+
+    class Status(models.TextChoices):
+        OPEN = "open"
+        APPROVED = "approved"
+        CANCELLED = "cancelled"
+
+    id = models.UUIDField(primary_key=True)
+    location = models.ForeignKey(Location, on_delete=models.PROTECT, related_name="stocktakes")
+    status = models.CharField(max_length=16, choices=Status, default=Status.OPEN)
+    reference = models.CharField(max_length=128, blank=True)
+    opened_by = models.CharField(max_length=150)
+    closed_by = models.CharField(max_length=150, blank=True)
+    version = models.IntegerField(default=1)
+    created_at = models.DateTimeField()
+    closed_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"Stocktake of {self.location}"
+
+
+class StocktakeLine(models.Model):
+    """
+    What one level should have and what was counted.
+
+    expected_units: on hand when the stocktake began. books_units: on hand when the count came in,
+    that is expected_units and what moved since; the variance is against these.
+    """
+
+    stocktake = models.ForeignKey(
+        Stocktake, on_delete=models.CASCADE, related_name="lines", db_index=False
+    )
+    level = models.ForeignKey(StockLevel, on_delete=models.PROTECT, related_name="+")
+    is_open = models.BooleanField(default=True)
+    expected_units = models.BigIntegerField()
+    books_units = models.BigIntegerField(null=True)
+    counted_units = models.BigIntegerField(null=True)
+    counted_by = models.CharField(max_length=150, blank=True)
+    counted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["stocktake", "level"], name="inventory_one_line_per_level"
+            ),
+            # Two stocktakes of one level would book one variance twice.
+            models.UniqueConstraint(
+                fields=["level"], condition=Q(is_open=True), name="inventory_one_open_count"
+            ),
+            models.CheckConstraint(
+                name="inventory_counted_against_books",
+                condition=Q(counted_units__isnull=True, books_units__isnull=True)
+                | Q(counted_units__gte=0, books_units__gte=0),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.level} in {self.stocktake_id}"
+
+    @property
+    def variance(self) -> int | None:
+        """What was counted more or less than the books had; None before anybody counted."""
+        if self.counted_units is None or self.books_units is None:
+            return None
+        return self.counted_units - self.books_units

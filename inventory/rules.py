@@ -206,7 +206,7 @@ class Level:
     @property
     def available(self) -> int:
         """The units that an order may take, 0 or more."""
-        return available_units(self)
+        return available_units(self) if self.is_open else 0
 
     @property
     def free(self) -> int:

@@ -21,7 +21,15 @@ from inventory.metrics import LOCK_WAIT
 from inventory.models import Location, Movement, StockLevel
 from inventory.models import Sku as SkuRow
 from inventory.promises import Drawn, Promise
-from inventory.rules import Availability, Level, LocationNotFound, Sku, SkuNotFound
+from inventory.refusals import NoSuchLocation
+from inventory.rules import (
+    Availability,
+    Level,
+    LocationNotFound,
+    Sku,
+    SkuNotFound,
+    SkuUntracked,
+)
 from inventory.rules import Movement as NewMovement
 
 # Codes travel as one text: no code has a comma, and adapting a list costs more than all the rest.
@@ -353,6 +361,19 @@ def find_tracked(codes: Iterable[str]) -> set[str]:
     return {code for code, sku in find_skus(codes).items() if sku.is_tracked}
 
 
+def open_place(code: str, location: str) -> None:
+    """
+    Give a SKU an empty level at a location, if it has none there.
+
+    Raises LocationNotFound, SkuNotFound, SkuUntracked.
+    """
+    place = get_location(location)
+    sku = get_sku(code)
+    if not sku.is_tracked:
+        raise SkuUntracked(code)
+    open_level(sku, place)
+
+
 def list_waiting(level_id: int, *, limit: int) -> list[Waiting]:
     """Return who waits for units of a locked level, the oldest first."""
     rows = hot_cursor().execute(READ_WAITING, (level_id, limit))
@@ -389,15 +410,67 @@ def get_location(code: str) -> Location:
         raise LocationNotFound(code) from None
 
 
+def find_location(code: str) -> Location:
+    """Return the location that an address names; raises NoSuchLocation."""
+    location = Location.objects.filter(code=code).first()
+    if location is None:
+        raise NoSuchLocation(code)
+    return location
+
+
+def lock_location(code: str) -> Location:
+    """Lock a location against other changes of itself; raises NoSuchLocation."""
+    location = Location.objects.select_for_update(no_key=True).filter(code=code).first()
+    if location is None:
+        raise NoSuchLocation(code)
+    return location
+
+
+def get_level(level_id: int) -> StockLevel:
+    """Return a level with its SKU and location."""
+    return StockLevel.objects.select_related("sku", "location").get(pk=level_id)
+
+
+def set_policy(level_id: int, **policy: int) -> list[str]:
+    """Write what a locked level's policy is from now on; return each change in words."""
+    row = StockLevel.objects.values(*policy).get(pk=level_id)
+    StockLevel.objects.filter(pk=level_id).update(**policy)
+    return [
+        f"{name} {row[name]} to {value}" for name, value in policy.items() if value != row[name]
+    ]
+
+
 def list_skus() -> QuerySet[SkuRow]:
     """Return all SKUs by code."""
     return SkuRow.objects.order_by("code")
 
 
-def list_stock() -> QuerySet[SkuRow]:
-    """Return all SKUs by code, each with its levels and their locations."""
+def list_stock(*, state: str | None = None, location: str | None = None) -> QuerySet[SkuRow]:
+    """
+    Return SKUs by code, each with its levels and their locations.
+
+    state and location narrow them to SKUs with such a level, which comes with all others.
+    """
     levels = StockLevel.objects.select_related("location").order_by("location__code")
-    return list_skus().prefetch_related(models.Prefetch("levels", queryset=levels))
+    skus = list_skus().prefetch_related(models.Prefetch("levels", queryset=levels))
+    if state is None and location is None:
+        return skus
+    wanted = list_levels(state=state)
+    if location is not None:
+        wanted = wanted.filter(location__code=location)
+    return skus.filter(models.Exists(wanted.filter(sku=models.OuterRef("pk"))))
+
+
+def list_levels(*, state: str | None) -> QuerySet[StockLevel]:
+    """Return levels, of which all, those low, short, or at which orders are waiting."""
+    levels = StockLevel.objects.all()
+    if state == "low":
+        promised = models.F("held") + models.F("allocated") + models.F("unavailable")
+        level = models.F("low_at") + models.F("safety") + promised
+        return levels.filter(low_at__gt=0, on_hand__lt=level)
+    if state == "shortfall":
+        return levels.filter(shortfall__gt=0)
+    return levels.filter(waiting__gt=0) if state == "waiting" else levels
 
 
 def read_availability(codes: Iterable[str], *, now: datetime) -> dict[str, Availability]:
@@ -407,12 +480,13 @@ def read_availability(codes: Iterable[str], *, now: datetime) -> dict[str, Avail
         "sku__code",
         "sku__is_active",
         "sku__is_tracked",
+        "location__is_active",
         available - models.F("held") - models.F("allocated"),
     )
     found: dict[str, Availability] = {}
-    for code, is_active, is_tracked, units in rows:
+    for code, is_active, is_tracked, is_open, units in rows:
         before = found[code].available if code in found else 0
-        total = (before or 0) + max(0, units) if is_tracked else None
+        total = (before or 0) + max(0, units if is_open else 0) if is_tracked else None
         found[code] = Availability(is_active, total, as_of=now)
     return found
 

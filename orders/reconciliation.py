@@ -108,6 +108,26 @@ CHECKS = {
             OR count(*) FILTER (WHERE e.type = 'hold.' || h.state) <> (h.state <> 'live')::int
             OR count(*) FILTER (WHERE e.type IN ('hold.converted', 'hold.released',
                                                  'hold.expired')) <> (h.state <> 'live')::int""",
+    "incoming units are under way": """
+        SELECT 'level ' || l.id, format('level %s, transfers %s', l.incoming, coalesce(sum(
+                      t.units - t.received_units - t.returned_units - t.missing_units), 0))
+          FROM inventory_stocklevel l LEFT JOIN inventory_transfer t
+            ON t.sku_id = l.sku_id AND t.destination_id = l.location_id AND t.closed_at IS NULL
+         GROUP BY l.id
+        HAVING l.incoming <> coalesce(sum(
+                      t.units - t.received_units - t.returned_units - t.missing_units), 0)""",
+    "each variance is booked once": """
+        SELECT format('stocktake %s, level %s', n.stocktake_id, n.level_id),
+               format('variance %s, ledger %s', n.variance, coalesce(m.units, 0))
+          FROM (SELECT stocktake_id, level_id,
+                       CASE s.status WHEN 'approved'
+                       THEN coalesce(counted_units - books_units, 0) ELSE 0 END AS variance
+                  FROM inventory_stocktakeline JOIN inventory_stocktake s ON s.id = stocktake_id
+               ) AS n
+          LEFT JOIN LATERAL (SELECT sum(on_hand_change) AS units FROM inventory_movement
+                              WHERE level_id = n.level_id AND kind = 'count'
+                                AND reference = 'stocktake ' || n.stocktake_id) AS m ON true
+         WHERE n.variance <> coalesce(m.units, 0)""",
     "each line has its units": """
         SELECT format('order %s, SKU %s', coalesce(l.order_id, a.order_id),
                       coalesce(l.sku, a.sku)),

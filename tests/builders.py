@@ -54,6 +54,11 @@ def given_stock(code: str = "CUP", *, on_hand: int, **sku) -> Sku:
     return added
 
 
+def given_location(code: str, **more) -> None:
+    """Add a location."""
+    inventory.create_location(code=code, name=code.title(), **more)
+
+
 def given_units(code: str, units: int, *, location: str = "main") -> None:
     """Receive units of a SKU at a location."""
     inventory.receive_stock(
@@ -153,9 +158,9 @@ def let_pass(*hold_ids: UUID) -> None:
     HoldLineRow.objects.filter(hold__in=hold_ids).update(expires_at=past)
 
 
-def level_of(code: str) -> StockLevel:
-    """Return a SKU's level at the main location, as the database has it now."""
-    return StockLevel.objects.get(sku__code=code, location__code="main")
+def level_of(code: str, location: str = "main") -> StockLevel:
+    """Return a SKU's level at a location, as the database has it now."""
+    return StockLevel.objects.get(sku__code=code, location__code=location)
 
 
 def what_moved() -> dict[str, object]:

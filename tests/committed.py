@@ -7,7 +7,7 @@ from django.test import TransactionTestCase
 FILLED_TABLES = (
     "events_event, events_outbox, events_lane, events_delivery, events_idempotencykey, "
     "inventory_allocation, inventory_hold, inventory_holdline, inventory_movement, "
-    "inventory_stocklevel, inventory_sku, "
+    "inventory_stocklevel, inventory_sku, inventory_stocktake, "
     "orders_line, orders_order, orders_reconciliation, auth_user"
 )
 
@@ -25,3 +25,4 @@ class CommittedTestCase(TransactionTestCase):
             cursor.execute("ALTER TABLE inventory_movement DISABLE TRIGGER USER")
             cursor.execute(f"TRUNCATE {FILLED_TABLES} CASCADE")
             cursor.execute("ALTER TABLE inventory_movement ENABLE TRIGGER USER")
+            cursor.execute("DELETE FROM inventory_location WHERE code <> 'main'")

@@ -19,10 +19,14 @@ from inventory.api.serializers import (
     AdjustmentIn,
     AvailabilityIn,
     AvailabilityListOut,
+    CountIn,
+    LevelOut,
     MovementDone,
     MovementPage,
     MovementQuery,
     PageQuery,
+    PolicyChange,
+    QuarantineIn,
     ReceiptIn,
     SkuChange,
     SkuIn,
@@ -30,9 +34,12 @@ from inventory.api.serializers import (
     SkuPage,
     StockOut,
     StockPage,
+    StockQuery,
 )
 from inventory.usecases import (
+    BackorderLimitTooLow,
     LocationNotFound,
+    QuarantineOutOfRange,
     SkuExists,
     SkuNotFound,
     SkuUntracked,
@@ -41,18 +48,21 @@ from inventory.usecases import (
     StockChanged,
 )
 
-MOVING = (
+KEYED = (
     IdempotencyKeyMissing,
     IdempotencyKeyInvalid,
     IdempotencyKeyReused,
     RequestInProgress,
+)
+MOVING = (
+    *KEYED,
     SkuNotFound,
     SkuUntracked,
     LocationNotFound,
     StockAboveLimit,
 )
 LOCATION = OpenApiParameter(
-    "Location", str, "header", response=[201], description="Where the SKU is."
+    "Location", str, "header", response=[201], description="Where it is read."
 )
 
 
@@ -92,7 +102,7 @@ update_sku = extend_schema(
     extensions={"x-refusals": (SkuNotFound,)},
 )
 list_stock = extend_schema(
-    operation_id="list_stock", parameters=query_of(PageQuery), responses={200: StockPage}
+    operation_id="list_stock", parameters=query_of(StockQuery), responses={200: StockPage}
 )
 get_stock = extend_schema(
     operation_id="get_stock",
@@ -133,4 +143,30 @@ adjust_stock = extend_schema(
         ),
     ],
     extensions={"x-refusals": (*MOVING, StockBelowZero, StockChanged)},
+)
+count_stock = extend_schema(
+    operation_id="count_stock",
+    request=CountIn,
+    responses={201: MovementDone},
+    examples=[
+        OpenApiExample("Counted", {"counted": 97, "expected_on_hand": 98}, request_only=True)
+    ],
+    extensions={"x-refusals": (*MOVING, StockChanged)},
+)
+quarantine_stock = extend_schema(
+    operation_id="quarantine_stock",
+    request=QuarantineIn,
+    responses={201: MovementDone},
+    examples=[
+        OpenApiExample("In", {"delta": 2, "reason": "inspection"}, request_only=True),
+        OpenApiExample("Out", {"delta": -2, "reason": "inspection"}, request_only=True),
+    ],
+    extensions={"x-refusals": (*MOVING, QuarantineOutOfRange)},
+)
+set_stock_policy = extend_schema(
+    operation_id="set_stock_policy",
+    request=PolicyChange,
+    responses={200: LevelOut},
+    examples=[OpenApiExample("Warn early", {"safety": 2, "low_at": 10}, request_only=True)],
+    extensions={"x-refusals": (SkuNotFound, SkuUntracked, LocationNotFound, BackorderLimitTooLow)},
 )

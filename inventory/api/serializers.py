@@ -2,18 +2,32 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from inventory.iso import CURRENCIES
 from inventory.models import Movement, Sku, StockLevel
 from inventory.rules import PRICE_MINOR_MAX, REASONS, UNITS_MAX, Availability
 
 SkuCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["22196"])]
 LocationCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$", examples=["main"])]
 PriceMinor = Annotated[int, Field(ge=0, le=PRICE_MINOR_MAX, examples=[250])]
-Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["EUR"])]
-Name = Annotated[str, Field(min_length=1, max_length=255)]
+# No control characters: they break files, labels and terminals.
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+
+
+def _is_money(currency: str) -> str:
+    if currency not in CURRENCIES:
+        raise ValueError("not a currency of ISO 4217")
+    return currency
+
+
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$", examples=["EUR"]), AfterValidator(_is_money)]
+Name = Annotated[str, Field(min_length=1, max_length=255, pattern=PRINTABLE)]
+Reference = Annotated[str, Field(max_length=128, pattern=PRINTABLE)]
+Note = Annotated[str, Field(max_length=255, pattern=PRINTABLE)]
+SellPolicyIn = Literal["deny", "backorder"]
 Units = Annotated[int, Field(ge=0, le=UNITS_MAX)]
 Reason = Annotated[str, Field(pattern=f"^({'|'.join(REASONS)})$", examples=["damage"])]
 
@@ -36,6 +50,7 @@ class SkuIn(Body):
     currency: Currency
     is_active: bool = True
     is_tracked: bool = True
+    sell_policy: SellPolicyIn = "deny"
 
 
 class SkuChange(Body):
@@ -45,6 +60,7 @@ class SkuChange(Body):
     price_minor: PriceMinor | None = None
     currency: Currency | None = None
     is_active: bool | None = None
+    sell_policy: SellPolicyIn | None = None
 
     @model_validator(mode="after")
     def _says_something(self) -> "SkuChange":
@@ -60,7 +76,8 @@ class ReceiptIn(Body):
 
     quantity: Annotated[int, Field(ge=1, le=UNITS_MAX, examples=[100])]
     location: LocationCode = "main"
-    reference: Annotated[str, Field(max_length=128)] = ""
+    reference: Reference = ""
+    note: Note = ""
 
 
 class AdjustmentIn(Body):
@@ -71,6 +88,7 @@ class AdjustmentIn(Body):
     expected_on_hand: Units | None = None
     reason: Reason
     location: LocationCode = "main"
+    note: Note = ""
 
     @model_validator(mode="after")
     def _is_one_of_two(self) -> "AdjustmentIn":
@@ -80,6 +98,51 @@ class AdjustmentIn(Body):
             raise ValueError("write either delta, or on_hand and expected_on_hand")
         if self.delta == 0:
             raise ValueError("a delta of 0 corrects nothing")
+        return self
+
+
+class CountIn(Body):
+    """What was counted. expected_on_hand: refuse when the books say something else by now."""
+
+    counted: Annotated[int, Field(ge=0, le=UNITS_MAX, examples=[97])]
+    expected_on_hand: Units | None = None
+    location: LocationCode = "main"
+    note: Note = ""
+
+
+class QuarantineIn(Body):
+    """Units to put into quarantine, or, with a delta below 0, to take out of it."""
+
+    delta: Annotated[int, Field(ge=-UNITS_MAX, le=UNITS_MAX, examples=[2])]
+    reason: Reason
+    location: LocationCode = "main"
+    note: Note = ""
+
+    @model_validator(mode="after")
+    def _moves_something(self) -> "QuarantineIn":
+        if self.delta == 0:
+            raise ValueError("a delta of 0 moves nothing")
+        return self
+
+
+class PolicyChange(Body):
+    """
+    What of a level's policy changes; the rest stays.
+
+    safety: units that no order gets. low_at: fewer available than this are too few.
+    backorder_limit: units that orders may wait for, where the SKU's sell policy is backorder.
+    """
+
+    safety: Units | None = None
+    low_at: Units | None = None
+    backorder_limit: Units | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "PolicyChange":
+        if not self.model_fields_set:
+            raise ValueError("name at least one member to change")
+        if any(getattr(self, name) is None for name in self.model_fields_set):
+            raise ValueError("no member of a policy can be null")
         return self
 
 
@@ -98,6 +161,18 @@ class PageQuery(BaseModel):
     cursor: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$"), AFTER] | None = None
 
 
+class StockQuery(PageQuery):
+    """
+    Which page of the stock, and of which levels.
+
+    state: low for fewer available than low_at, shortfall for more promised than there is,
+    waiting for those that orders wait at.
+    """
+
+    state: Literal["low", "shortfall", "waiting"] | None = None
+    location: LocationCode | None = None
+
+
 class MovementQuery(PageQuery):
     """Which page of a ledger."""
 
@@ -114,6 +189,7 @@ class SkuOut(BaseModel):
     currency: str
     is_active: bool
     is_tracked: bool
+    sell_policy: SellPolicyIn
     created_at: datetime
     updated_at: datetime
 
@@ -127,14 +203,21 @@ class LevelOut(BaseModel):
     safety: int
     held: int
     allocated: int
+    waiting: int
     incoming: int
     available: int
     shortfall: int
+    backorder_limit: int
+    low_at: int
     version: int
 
 
 class StockOut(BaseModel):
-    """The units of one SKU over all locations, and at each. available: what can be ordered now."""
+    """
+    The units of one SKU over all locations, and at each. available: what can be ordered now.
+
+    waiting: how many of the allocated units are not there yet.
+    """
 
     sku: str
     is_tracked: bool
@@ -143,6 +226,7 @@ class StockOut(BaseModel):
     safety: int
     held: int
     allocated: int
+    waiting: int
     incoming: int
     available: int
     shortfall: int
@@ -176,8 +260,10 @@ class MovementDone(BaseModel):
     on_hand: int
     available: int
     shortfall: int
+    unavailable: int
     reason: str
     reference: str
+    note: str
     version: int
 
 
@@ -191,16 +277,19 @@ class MovementOut(BaseModel):
     unavailable_change: int
     held_change: int
     allocated_change: int
+    waiting_change: int
     incoming_change: int
     shortfall_change: int
     on_hand_after: int
     unavailable_after: int
     held_after: int
     allocated_after: int
+    waiting_after: int
     incoming_after: int
     shortfall_after: int
     reason: str
     reference: str
+    note: str
     order_id: str | None
     hold_id: str | None
     actor: str
@@ -232,26 +321,32 @@ class MovementPage(BaseModel):
     next_cursor: str | None
 
 
-COUNTERS = ("on_hand", "unavailable", "safety", "held", "allocated", "incoming", "shortfall")
+COUNTERS = (
+    *("on_hand", "unavailable", "safety", "held", "allocated", "waiting"),
+    *("incoming", "shortfall"),
+)
 
 
 def sku_document(sku: Sku) -> dict[str, Any]:
     """Return a SKU as SkuOut describes it."""
-    names = ("code", "name", "price_minor", "currency", "is_active", "is_tracked")
-    return {name: getattr(sku, name) for name in (*names, "created_at", "updated_at")}
+    return {name: getattr(sku, name) for name in SkuOut.model_fields}
+
+
+def level_document(level: StockLevel) -> dict[str, Any]:
+    """Return a level as LevelOut describes it; it comes with its location."""
+    special = {
+        "location": level.location.code,
+        "available": level.available if level.location.is_active else 0,
+    }
+    return {
+        name: special[name] if name in special else getattr(level, name)
+        for name in LevelOut.model_fields
+    }
 
 
 def stock_document(sku: Sku, levels: Iterable[StockLevel], *, now: datetime) -> dict[str, Any]:
     """Return a SKU's stock as StockOut describes it; levels come with their location."""
-    locations = [
-        {
-            "location": level.location.code,
-            **{name: getattr(level, name) for name in COUNTERS},
-            "available": level.available,
-            "version": level.version,
-        }
-        for level in levels
-    ]
+    locations = [level_document(level) for level in levels]
     totals = {name: sum(level[name] for level in locations) for name in (*COUNTERS, "available")}
     return {
         "sku": sku.code,

@@ -14,12 +14,17 @@ from inventory.api.requests import keyed, provenance_of, told
 from inventory.api.serializers import (
     AdjustmentIn,
     AvailabilityIn,
+    CountIn,
     MovementQuery,
     PageQuery,
+    PolicyChange,
+    QuarantineIn,
     ReceiptIn,
     SkuChange,
     SkuIn,
+    StockQuery,
     availability_document,
+    level_document,
     movement_document,
     sku_document,
     stock_document,
@@ -76,14 +81,22 @@ class StockViewSet(ViewSet):
         "availability": "stock:read",
         "receive": "stock:write",
         "adjust": "stock:write",
+        "count": "stock:write",
+        "quarantine": "stock:write",
+        "set_policy": "stock:write",
     }
 
     @schema.list_stock
     def list(self, request: Request) -> Response:
-        """Return the stock of tracked SKUs, by code."""
-        query = PageQuery.model_validate(request.query_params.dict())
+        """Return the stock of tracked SKUs, by code; those low or short with a state."""
+        query = StockQuery.model_validate(request.query_params.dict())
         now = timezone.now()
-        skus, next_cursor = usecases.list_stock(after=query.cursor or "", limit=query.limit)
+        skus, next_cursor = usecases.list_stock(
+            after=query.cursor or "",
+            limit=query.limit,
+            state=query.state,
+            location=query.location,
+        )
         data = [stock_document(sku, sku.levels.all(), now=now) for sku in skus]
         return Response({"data": data, "next_cursor": next_cursor})
 
@@ -126,6 +139,7 @@ class StockViewSet(ViewSet):
             quantity=body.quantity,
             location=body.location,
             reference=body.reference,
+            note=body.note,
             provenance=provenance_of(request),
             now=timezone.now(),
         )
@@ -139,6 +153,7 @@ class StockViewSet(ViewSet):
             "request": keyed(request),
             "sku": code,
             "reason": body.reason,
+            "note": body.note,
             "location": body.location,
             "provenance": provenance_of(request),
             "now": timezone.now(),
@@ -152,3 +167,44 @@ class StockViewSet(ViewSet):
                 **correction,
             )
         )
+
+    @schema.count_stock
+    def count(self, request: Request, code: str) -> HttpResponse:
+        """Set the units on hand to what was counted."""
+        body = CountIn.model_validate(request.data)
+        return told(
+            usecases.count_stock(
+                request=keyed(request),
+                sku=code,
+                provenance=provenance_of(request),
+                now=timezone.now(),
+                **body.model_dump(),
+            )
+        )
+
+    @schema.quarantine_stock
+    def quarantine(self, request: Request, code: str) -> HttpResponse:
+        """Put units into quarantine, or take them out of it."""
+        body = QuarantineIn.model_validate(request.data)
+        return told(
+            usecases.quarantine_stock(
+                request=keyed(request),
+                sku=code,
+                provenance=provenance_of(request),
+                now=timezone.now(),
+                **body.model_dump(),
+            )
+        )
+
+    @schema.set_stock_policy
+    def set_policy(self, request: Request, code: str, location: str) -> Response:
+        """Set what a level keeps back, when it is low, and how much may be waited for."""
+        body = PolicyChange.model_validate(request.data)
+        level = usecases.set_policy(
+            code,
+            location=location,
+            provenance=provenance_of(request),
+            now=timezone.now(),
+            **body.model_dump(exclude_unset=True),
+        )
+        return Response(level_document(level))

@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from inventory.usecases import MAIN_LOCATION
+from orders.iso import COUNTRIES
 from orders.lifecycle import Attention, Comeback, Cut, Payment, Pick, Status
 from orders.rules import (
     BULK_ORDERS_MAX,
@@ -33,6 +34,12 @@ from orders.rules import (
 METADATA_BYTES_MAX = 16 * 1024
 INT_MAX = 2**63 - 1
 PAY_WITHIN_S_MAX = 90 * 24 * 3600
+
+
+def _is_country(country: str) -> str:
+    if country not in COUNTRIES:
+        raise ValueError("not a country of ISO 3166-1")
+    return country
 
 
 def _small_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -53,7 +60,9 @@ def _has_giant(value: Any) -> bool:
 
 
 SkuCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["22196"])]
-Text = Annotated[str, Field(min_length=1, max_length=128)]
+# No control characters: they break files, labels and terminals.
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+Text = Annotated[str, Field(min_length=1, max_length=128, pattern=PRINTABLE)]
 HoldId = Annotated[
     str,
     Field(
@@ -95,14 +104,16 @@ class ShipTo(Body):
     name: Text
     lines: Annotated[list[Text], Field(min_length=1, max_length=5)]
     city: Text
-    postal_code: Annotated[str, Field(max_length=32)] = ""
-    country: Annotated[str, Field(pattern=r"^[A-Z]{2}$", examples=["GB"])]
+    postal_code: Annotated[str, Field(max_length=32, pattern=PRINTABLE)] = ""
+    country: Annotated[
+        str, Field(pattern=r"^[A-Z]{2}$", examples=["GB"]), AfterValidator(_is_country)
+    ]
 
 
 class OrderIn(Body):
     """An order to place. Two lines of one SKU are legal and count as their sum."""
 
-    customer: Annotated[str, Field(min_length=1, max_length=128, examples=["c-17"])]
+    customer: Annotated[Text, Field(examples=["c-17"])]
     reference: Text | None = None
     lines: Annotated[list[LineIn], Field(min_length=1, max_length=LINES_MAX)]
     charges: Annotated[list[ChargeIn], Field(max_length=50)] = []

@@ -12,6 +12,7 @@ from config.catalogue import list_refusals
 from config.problems import STATUS_BY_KIND
 from events.api import serializers as events
 from inventory.api import hold_serializers as holds
+from inventory.api import locations, stocktakes, transfers
 from inventory.api import serializers as inventory
 from orders.api import serializers as orders
 from rollout.api import serializers as rollout
@@ -24,7 +25,9 @@ QUERIES = {
     "list_webhook_deliveries": events.DeliveryQuery,
     "list_holds": holds.HoldQuery,
     "list_skus": inventory.PageQuery,
-    "list_stock": inventory.PageQuery,
+    "list_stock": inventory.StockQuery,
+    "list_transfers": transfers.TransferQuery,
+    "list_stocktakes": stocktakes.StocktakeQuery,
     "list_stock_movements": inventory.MovementQuery,
     "explain_call": rollout.ExplainQuery,
     "list_generations": rollout.PageQuery,
@@ -59,6 +62,18 @@ BODIES = {
     "check_availability": inventory.AvailabilityIn,
     "receive_stock": inventory.ReceiptIn,
     "adjust_stock": inventory.AdjustmentIn,
+    "count_stock": inventory.CountIn,
+    "quarantine_stock": inventory.QuarantineIn,
+    "set_stock_policy": inventory.PolicyChange,
+    "create_location": locations.LocationIn,
+    "update_location": locations.LocationChange,
+    "send_transfer": transfers.TransferIn,
+    "receive_transfer": transfers.TransferReceiptIn,
+    "cancel_transfer": transfers.TransferCancelIn,
+    "open_stocktake": stocktakes.StocktakeIn,
+    "count_stocktake": stocktakes.CountsIn,
+    "approve_stocktake": stocktakes.ApprovalIn,
+    "cancel_stocktake": stocktakes.NothingIn,
     "publish_rules": rollout.PublishIn,
     "validate_rules": rollout.DraftIn,
     "preview_rules": rollout.PreviewIn,
@@ -70,7 +85,24 @@ BODIES = {
 }
 CHANGING = {"cancel_order", "record_payment", "fulfill_order", "return_units", "add_note"}
 HOLDING = {"place_hold", "extend_hold", "release_hold"}
-KEYED = {"place_order", "receive_stock", "adjust_stock"} | CHANGING | HOLDING
+KEYED = (
+    {
+        "place_order",
+        "receive_stock",
+        "adjust_stock",
+        "count_stock",
+        "quarantine_stock",
+        "send_transfer",
+        "receive_transfer",
+        "cancel_transfer",
+        "open_stocktake",
+        "count_stocktake",
+        "approve_stocktake",
+        "cancel_stocktake",
+    }
+    | CHANGING
+    | HOLDING
+)
 
 
 class SchemaTests(SimpleTestCase):
@@ -124,7 +156,7 @@ class SchemaTests(SimpleTestCase):
                         assert told["security"] == [{"apiKey": [view.cls.scopes[action]]}]
                         assert f"`{view.cls.scopes[action]}`" in told["description"]
 
-        assert len(self.of_api) == 54
+        assert len(self.of_api) == 72
         assert {scope for _, _, scope in served} == {
             scope
             for operation in self.of_api.values()

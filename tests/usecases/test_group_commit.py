@@ -13,7 +13,7 @@ from hypothesis.extra.django import TestCase
 
 from events.models import Event, IdempotencyKey
 from events.usecases import Answer, IdempotencyKeyReused, StoredRefusal
-from inventory.models import Allocation, Hold, HoldLine, Location, Movement, Sku, StockLevel
+from inventory.models import Allocation, Hold, HoldLine, Movement, Sku, StockLevel
 from orders import codepaths
 from orders.models import Line, Order
 from orders.placement import Placement, Told, place_together
@@ -25,6 +25,7 @@ from tests.builders import (
     a_request,
     given_account,
     given_hold,
+    given_location,
     given_sku,
     given_stock,
     given_units,
@@ -71,7 +72,7 @@ class GroupCommitTests(TestCase):
             given_stock(code, on_hand=on_hand)
         given_sku("GIFT-WRAP", is_tracked=False)
         # The pot lies at two places, and for tea one may wait.
-        Location.objects.create(code="annex", name="Annex", priority=-1)
+        given_location("annex", priority=-1)
         given_units("POT", 2, location="annex")
         Sku.objects.filter(code="TEA").update(sell_policy="backorder")
         StockLevel.objects.filter(sku__code="TEA").update(backorder_limit=4)

@@ -39,6 +39,13 @@ CORRUPTIONS = {
     "each hold keeps all until its end and nothing after it": "UPDATE inventory_hold"
     " SET expires_at = expires_at + interval '1 second'",
     "each hold was told once": "DELETE FROM events_event WHERE type = 'hold.placed'",
+    "incoming units are under way": "UPDATE inventory_stocklevel SET incoming = 1",
+    "each variance is booked once": "WITH s AS (INSERT INTO inventory_stocktake"
+    " (id, location_id, status, reference, opened_by, closed_by, version, created_at)"
+    " SELECT gen_random_uuid(), id, 'approved', '', '', '', 1, now() FROM inventory_location"
+    " RETURNING id) INSERT INTO inventory_stocktakeline (stocktake_id, level_id, is_open,"
+    " expected_units, books_units, counted_units, counted_by)"
+    " SELECT s.id, l.id, false, 2, 2, 3, '' FROM s, inventory_stocklevel l",
     "each line has its units": "UPDATE orders_line SET quantity = 3, total_minor = 750",
     "each total is the sum of its lines and charges": "UPDATE orders_order"
     " SET total_minor = total_minor + 1",
