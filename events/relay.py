@@ -36,8 +36,8 @@ from events.webhooks import Webhook
 logger = logging.getLogger(__name__)
 
 # A stopped relay keeps its lanes for as long as this; a killed one for no time at all.
-LEASE_S = 1.5
-RENEW_EVERY_S = 0.3
+LEASE_S = 1.2
+RENEW_EVERY_S = 0.2
 FAN_OUT_MAX = 1000
 SINK_BATCH_MAX = 1000
 SINK_REST_S_MAX = 5.0
@@ -48,7 +48,8 @@ STATEMENT_TIMEOUT_S = 30
 IDLE_S, BUSY_S = 0.05, 0.01
 MEASURE_EVERY_S = 5.0
 TIDY_EVERY_S = 60.0
-# Beyond its share a relay takes one lane at a time, and gives one up this often.
+# Beyond its share a relay takes so many lanes at a time, and gives one up this often.
+TAKEN_MIN = 2
 SHARE_EVERY_S = 30.0
 LOOK_AT_ALL_EVERY_S = 10.0
 OVERLAP = timedelta(seconds=30)
@@ -180,7 +181,7 @@ class Relay:
         sinks = list(self._sinks)
         wanted, relays = statements.count_lanes(sinks=sinks)
         share = -(-wanted // max(relays, 1))
-        missing = max(share - len(self._ways), 1)
+        missing = max(share - len(self._ways), TAKEN_MIN)
         statements.take_lanes(self._me, sinks=sinks, limit=missing, lease_s=LEASE_S)
         # Counted from before the question: the lease began later than that, never earlier.
         valid_until = time.monotonic() + LEASE_S
