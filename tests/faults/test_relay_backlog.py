@@ -1,0 +1,193 @@
+"""A relay that was away for long catches up, and what happens meanwhile does not wait for that."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from datetime import datetime
+
+import pytest
+import redis
+
+from tests.commands.processes import PROJECT, wait_until
+from tests.server import fresh_database
+
+# As record_events writes them, in one statement.
+ADD_BACKLOG = """
+WITH e AS (
+    INSERT INTO events_event (id, type, aggregate_type, aggregate_id, aggregate_version, data,
+                              traceparent, occurred_at, account_id)
+    SELECT gen_random_uuid(), 'order.placed', 'order', %s || n, 1,
+           jsonb_build_object('id', n, 'number', n, 'status', 'placed', 'currency', 'EUR',
+                              'total_minor', 1250, 'version', 1),
+           '', clock_timestamp(), 1
+      FROM generate_series(1, %s) AS n
+    RETURNING id, position)
+INSERT INTO events_outbox (position, event_id) SELECT position, id FROM e
+"""
+ADD_ENDPOINT = """
+import sys
+from django.utils import timezone
+from events.endpoints import create_endpoint
+from events.rules import Audience
+create_endpoint(audience=Audience(1), url=sys.stdin.readline().strip(), types=[], description="",
+                now=timezone.now())
+"""
+COUNTER = """
+import asyncio, json, sys, time
+
+seen = 0
+
+async def serve(reader, writer):
+    global seen
+    try:
+        while True:
+            head = (await reader.readuntil(b"\\r\\n\\r\\n")).decode().lower()
+            length = int(head.split("content-length: ")[1].split("\\r\\n")[0])
+            body = await reader.readexactly(length)
+            if b"order/fresh" in body:
+                event = json.loads(body)
+                sys.stdout.write(json.dumps([event["subject"], event["time"], time.time()]) + "\\n")
+                sys.stdout.flush()
+            writer.write(b"HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+    except (OSError, asyncio.IncompleteReadError):
+        writer.close()
+
+async def main():
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    sys.stdout.write(str(server.sockets[0].getsockname()[1]) + "\\n")
+    sys.stdout.flush()
+    await server.serve_forever()
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def relaying(database, **settings):
+    """Run one relay until the block ends; it must end well."""
+    environment = os.environ | {"DATABASE_URL": database.url} | settings
+    relay = subprocess.Popen(
+        [sys.executable, "manage.py", "relay"],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert relay.stdout.readline() == "relaying\n"
+        yield relay
+        relay.terminate()
+        assert relay.wait(40) == 0
+    finally:
+        relay.kill()
+        relay.wait()
+        relay.stdout.close()
+
+
+def add_backlog(database, name, count):
+    with database.connect() as asking:
+        asking.execute(ADD_BACKLOG, (name, count))
+
+
+class BacklogTests:
+    """The bounds are half of what an idle machine does with ease: this one may be busy."""
+
+    @pytest.mark.prove
+    def test_goes_to_redis_and_to_a_webhook(self):
+        self.drain_to_redis(5_000, rate_min=500)
+        self.drain_to_webhook(1_500, rate_min=60, fresh_s_max=10)
+
+    @pytest.mark.soak
+    def test_of_two_hundred_thousand_goes_to_redis(self):
+        self.drain_to_redis(200_000, rate_min=2800)
+
+    @pytest.mark.soak
+    def test_goes_to_a_webhook_at_five_hundred_a_second(self):
+        self.drain_to_webhook(200_000, rate_min=500, fresh_s_max=5, watched_s=60)
+
+    def drain_to_redis(self, count, *, rate_min):
+        url = os.environ["REDIS_URL"]
+        stream = f"prove:{os.getpid()}:{count}"
+        with (
+            redis.Redis.from_url(url) as client,
+            fresh_database(os.environ["DATABASE_URL"]) as database,
+        ):
+            sink = {"EVENTS_STREAM_URL": url, "EVENTS_STREAM_NAME": stream}
+            # The sink is known from the first start on: what happens from then on is for it.
+            with relaying(database, **sink):
+                wait_until(lambda: database.value("SELECT count(*) FROM events_lane"))
+            add_backlog(database, "old-", count)
+            try:
+                with relaying(database, **sink):
+                    begun = time.monotonic()
+                    wait_until(lambda: client.xlen(stream) >= count, seconds=240)
+                    rate = count / (time.monotonic() - begun)
+                assert client.xlen(stream) == count
+                assert not database.value("SELECT count(*) FROM events_delivery")
+                first = client.xrange(stream, count=1)[0][1]
+                assert json.loads(first[b"event"])["id"].encode() == first[b"id"]
+            finally:
+                client.delete(stream)
+        sys.stdout.write(f"\n{count} events to Redis: {rate:.0f}/s\n")
+        assert rate >= rate_min
+
+    def drain_to_webhook(self, count, *, rate_min, fresh_s_max, watched_s=None):
+        trust = {"WEBHOOKS_ALLOW_HTTP": "true", "WEBHOOKS_PRIVATE_NETWORKS": "127.0.0.0/8"}
+        counter = subprocess.Popen(
+            [sys.executable, "-c", COUNTER], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            url = f"http://127.0.0.1:{counter.stdout.readline().strip()}/"
+            with fresh_database(os.environ["DATABASE_URL"]) as database:
+                subprocess.run(
+                    [sys.executable, "manage.py", "shell", "-v0", "-c", ADD_ENDPOINT],
+                    cwd=PROJECT,
+                    env=os.environ | {"DATABASE_URL": database.url} | trust,
+                    input=url,
+                    text=True,
+                    check=True,
+                )
+                add_backlog(database, "old-", count)
+                ages = []
+                reading = threading.Thread(target=self.read_ages, args=(counter, ages))
+                reading.start()
+                with relaying(database, **trust):
+                    rate, fresh = self.watch(database, count, watched_s)
+                    wait_until(lambda: len(ages) >= fresh, seconds=60)
+        finally:
+            counter.kill()
+            counter.wait()
+            reading.join()
+            counter.stdout.close()
+        worst_s = sorted(ages)[int(len(ages) * 0.95)]
+        sys.stdout.write(
+            f"\n{count} events to a webhook: {rate:.0f}/s; meanwhile {fresh} fresh ones,"
+            f" p50 {sorted(ages)[len(ages) // 2]:.2f} s, p95 {worst_s:.2f} s\n"
+        )
+        assert rate >= rate_min
+        assert worst_s <= fresh_s_max
+
+    def watch(self, database, count, watched_s):
+        """Return the rate, and how many fresh events were added once the outbox was taken up."""
+        wait_until(lambda: not database.value("SELECT count(*) FROM events_outbox"), seconds=120)
+        begun, before, fresh = time.monotonic(), self.delivered(database), 0
+        while True:
+            time.sleep(0.2)
+            add_backlog(database, f"fresh-{fresh}-", 5)
+            fresh += 5
+            done = self.delivered(database)
+            spent = time.monotonic() - begun
+            if done >= count or (watched_s is not None and spent >= watched_s):
+                return (done - before) / spent, fresh
+
+    def delivered(self, database):
+        return database.value("SELECT count(*) FROM events_delivery WHERE state = 'delivered'")
+
+    def read_ages(self, counter, ages):
+        for line in counter.stdout:
+            _, told_at, at = json.loads(line)
+            ages.append(at - datetime.fromisoformat(told_at).timestamp())
