@@ -59,7 +59,7 @@ prove: venv-dev ## what is heavy or needs system packages; ALLOW_MISSING=1 goes 
 	SLUICE_ENV=trial $(BESIDE_SERVERS) $(BIN)/python -m pytest -m prove
 
 soak: venv-dev ## the night, on a quiet machine: make prove without bounds on load, and what takes long
-	SLUICE_ENV=trial STEADY_RATE_MAX=1000 $(BESIDE_SERVERS) $(BIN)/python -m pytest -m "soak or prove"
+	SLUICE_ENV=trial STEADY_RATE_MAX=1000 SCHEMATHESIS_EXAMPLES=200 $(BESIDE_SERVERS) $(BIN)/python -m pytest -m "soak or prove"
 
 prove-deps: ## install what `make prove` needs (Debian; as root or with sudo)
 	@dpkg -s $(PROVE_PACKAGES) >/dev/null 2>&1 || { \
