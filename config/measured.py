@@ -21,6 +21,7 @@ from config.health import PROBES
 from config.metrics import DURATION, IN_FLIGHT, REQUESTS
 from config.metrics_page import page_for
 from config.middleware import METHODS
+from config.senders import serve
 
 OTHER = "other"
 HANDLERS = ("api", "admin", OTHER)
@@ -41,6 +42,10 @@ class Measured:
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
+
+    def process_view(self, request: HttpRequest, *_: object) -> None:
+        """Let the statements of a request name its route, now that it has one."""
+        serve(method_of(request), route_of(request))
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         path = request.path_info

@@ -1,6 +1,7 @@
 """Statements that take long, each with the Python function that sent it."""
 
 import logging
+import re
 import sys
 import time
 from types import CodeType, FrameType
@@ -12,9 +13,10 @@ from django.conf import settings
 logger = logging.getLogger(__name__)
 
 STATEMENT_LENGTH_MAX = 1000
+SENDER = re.compile(r" /\*function='([^']*)'(?:,route='([^']*)')?\*/")
 # Through these a statement passes; none of them has asked for it.
 PASSED = frozenset({"contextlib", "django", "opentelemetry", "psycopg", "psycopg_pool"})
-PASSED_MODULES = frozenset({__name__, "config.overload", "events.tracing"})
+PASSED_MODULES = frozenset({__name__, "config.overload", "config.senders", "events.tracing"})
 
 
 class WatchedConnection(psycopg.Connection[Any]):
@@ -78,4 +80,5 @@ def statement_of(frame: FrameType) -> str:
         if sent is not None and not isinstance(cursor, psycopg.ClientCursor):
             asked = sent.query.decode(errors="replace")
     text = str(asked) if asked is not None else frame.f_code.co_name.upper()
-    return " ".join(text.split())[:STATEMENT_LENGTH_MAX]
+    # Who sent it is told beside it.
+    return " ".join(SENDER.sub("", text).split())[:STATEMENT_LENGTH_MAX]

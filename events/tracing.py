@@ -11,6 +11,8 @@ import psycopg
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
+from events.naming import signed
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 tracer = trace.get_tracer("events")
@@ -95,13 +97,16 @@ class HotCursor(psycopg.Cursor[tuple[Any, ...]]):
     """
 
     def execute(self, query: Any, params: Any = None, **how: Any) -> Self:
-        """Send a statement."""
+        """Send a statement, with the name of the function that does."""
+        sender = sys._getframe(1)
+        module = sender.f_globals["__name__"]
+        text = signed(query, f"{module}.{sender.f_code.co_qualname}")
         if not is_traced():
-            return super().execute(query, params, **how)
-        span = _statement_span(query)
+            return super().execute(text, params, **how)
+        span = _statement_span(query, module, sender.f_code.co_name)
         waiting = _in_flight.get()
         try:
-            return super().execute(query, params, **how)
+            return super().execute(text, params, **how)
         except BaseException as failure:
             tell_failure(span, failure)
             raise
@@ -149,9 +154,7 @@ def _end_answered(spans: list[Span] | None) -> None:
         spans.pop().end()
 
 
-def _statement_span(query: Any) -> Span:
-    caller = sys._getframe(2)
-    module, function = caller.f_globals["__name__"], caller.f_code.co_name
+def _statement_span(query: Any, module: str, function: str) -> Span:
     return tracer.start_span(
         f"SQL {module.partition('.')[0]}.{function}",
         kind=SpanKind.CLIENT,
