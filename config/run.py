@@ -7,6 +7,7 @@ import os
 import shlex
 import signal
 import socket
+import subprocess
 import sys
 import time
 import uuid
@@ -31,6 +32,7 @@ HOST = "127.0.0.1"
 READY_S_MAX = 60
 # gunicorn gives its last requests 30 s.
 GUNICORN_STOP_S_MAX = 35
+RELAY_STOP_S_MAX = 25
 # The embedded PostgreSQL has 100 connections and a worker's pool has 10.
 WORKERS_MAX = 4
 ADMIN_USER, DEMO_USER, DEMO_SKU = "admin", "demo", "DEMO-CUP"
@@ -207,7 +209,13 @@ def run(home: Path, port: int) -> None:
         django.setup()
         prepare_database()
         service = Service(port)
-        children = {"gunicorn": service.child, **servers.children}
+        relay = Child(
+            [sys.executable, "-m", "django", "relay"],
+            stop_signals=(signal.SIGTERM,),
+            cwd=PROJECT,
+            stdout=subprocess.DEVNULL,
+        )
+        children = {"gunicorn": service.child, "relay": relay, **servers.children}
         try:
             service.wait_until_ready()
             facts = facts_of(service, children, home)
@@ -216,6 +224,7 @@ def run(home: Path, port: int) -> None:
             introduce(facts, servers)
             watch(children)
         finally:
+            relay.stop(RELAY_STOP_S_MAX)
             service.child.stop(GUNICORN_STOP_S_MAX)
             (home / "run.json").unlink(missing_ok=True)
 

@@ -244,7 +244,10 @@ def open_session(*, statement_timeout_s: int) -> None:
     """Give the session the name by which relays count each other, and bounds."""
     hot_cursor().execute(
         "SELECT set_config('application_name', %s, false),"
-        " set_config('statement_timeout', %s, false), set_config('lock_timeout', '5s', false)",
+        " set_config('statement_timeout', %s, false), set_config('lock_timeout', '5s', false),"
+        # A statement that is prepared while a queue is empty is planned for an empty table, and
+        # reads all of it once it is full, until the server's statistics notice.
+        " set_config('enable_seqscan', 'off', false)",
         (RELAY_NAME, f"{statement_timeout_s}s"),
     )
 

@@ -114,7 +114,7 @@ class RunTests:
         assert facts["url"] == f"http://127.0.0.1:{port}"
         assert get_status(f"{facts['url']}/readyz") == 200
         assert get_status(facts["admin_url"]) == 200
-        assert set(facts["pids"]) == {"supervisor", "gunicorn", "postgres", "valkey"}
+        assert set(facts["pids"]) == {"supervisor", "gunicorn", "relay", "postgres", "valkey"}
         assert all(is_alive(pid) for pid in facts["pids"].values())
         assert stat.S_IMODE((home / "run.json").stat().st_mode) == 0o600
         code, said, _ = run.stop()

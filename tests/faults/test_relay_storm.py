@@ -17,7 +17,7 @@ import pytest
 
 from tests.commands.processes import PROJECT, wait_until
 from tests.faults.receivers import NAMES
-from tests.load import Address, Caller
+from tests.load import Address, Caller, Lost
 from tests.server import Server, fresh_database, serving
 
 WEBHOOKS = {"WEBHOOKS_ALLOW_HTTP": "true", "WEBHOOKS_PRIVATE_NETWORKS": "127.0.0.0/8"}
@@ -74,11 +74,16 @@ class Relays:
     def end(self) -> None:
         """Tell all to finish; they must, and well."""
         for relay in self.running:
-            relay.send_signal(signal.SIGCONT)
             relay.terminate()
         codes = [relay.wait(40) for relay in self.running]
-        self.log.close()
         assert codes == [0] * len(codes), Path(self.log.name).read_text()[-4000:]
+
+    def close(self) -> None:
+        """Leave none behind, whatever happened."""
+        for relay in self.running:
+            relay.kill()
+            relay.wait()
+        self.log.close()
 
 
 async def place_at_rate(address: Address, count: int, rate: float) -> None:
@@ -89,11 +94,16 @@ async def place_at_rate(address: Address, count: int, rate: float) -> None:
     async def place(n: int) -> None:
         caller = free.pop() if free else Caller(address.port)
         request = address.order(f"storm-{n}", [("CUP", 1)])
-        reply = await caller.send(request)
-        while reply.status == 503:
+        # The machine may be busier than the service likes: the same key asks again.
+        while True:
+            try:
+                reply = await caller.send(request)
+            except (TimeoutError, *Lost):
+                continue
+            if reply.status == 201:
+                break
+            assert reply.status in (409, 429, 503), reply.body
             await asyncio.sleep(0.2)
-            reply = await caller.send(request)
-        assert reply.status == 201, reply.body
         free.append(caller)
 
     async with asyncio.TaskGroup() as group:
@@ -137,22 +147,7 @@ class StormTests:
                 receivers.stdin.write(json.dumps(secrets).encode() + b"\n")
                 receivers.stdin.flush()
                 relays = Relays(server, folder / "relays", 3)
-                over = threading.Event()
-                storm = threading.Thread(
-                    target=relays.storm, args=(over,), kwargs={"every_s": every_s}
-                )
-                storm.start()
-                try:
-                    asyncio.run(place_at_rate(Address(server.port, server.api_key), orders, rate))
-                    self.cancel_some(server)
-                    time.sleep(2 * every_s)
-                finally:
-                    over.set()
-                    storm.join()
-                begun = time.monotonic()
-                wait_until(lambda: self.is_drained(database), seconds=600)
-                drained_s = time.monotonic() - begun
-                relays.end()
+                drained_s = self.drive(server, relays, orders=orders, rate=rate, every_s=every_s)
             finally:
                 receivers.kill()
                 receivers.wait()
@@ -164,6 +159,26 @@ class StormTests:
             f"\n{orders} orders at {rate}/s, {relays.kills} kills, {relays.stops} sleeps,"
             f" drained {drained_s:.0f} s after; {figures}\n"
         )
+
+    def drive(self, server, relays, *, orders, rate, every_s):
+        """Place orders in the storm; return how long the relays needed after both, in s."""
+        over = threading.Event()
+        storm = threading.Thread(target=relays.storm, args=(over,), kwargs={"every_s": every_s})
+        storm.start()
+        try:
+            asyncio.run(place_at_rate(Address(server.port, server.api_key), orders, rate))
+            self.cancel_some(server)
+            time.sleep(2 * every_s)
+            over.set()
+            storm.join()
+            begun = time.monotonic()
+            wait_until(lambda: self.is_drained(server.database), seconds=600)
+            relays.end()
+            return time.monotonic() - begun
+        finally:
+            over.set()
+            storm.join()
+            relays.close()
 
     def given_webhook(self, server, port):
         body = {"url": f"http://127.0.0.1:{port}/", "types": ["order.*"]}
@@ -217,7 +232,7 @@ class StormTests:
         assert gets == {200}
         ages.sort()
         p50, p99 = ages[len(ages) // 2], ages[len(ages) * 99 // 100]
-        assert p99_s is None or p99 <= p99_s, p99
+        assert p99_s is None or p99 <= p99_s, (p50, p99)
         return (
             f"healthy: p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, worst"
             f" {ages[-1] * 1000:.0f} ms; {len(lines)} calls, {duplicates} duplicates"
