@@ -497,3 +497,100 @@ class StocktakeLine(models.Model):
         if self.counted_units is None or self.books_units is None:
             return None
         return self.counted_units - self.books_units
+
+
+class StockImport(models.Model):
+    """
+    A file of SKUs and stock, and how far it has been worked off.
+
+    rows_done rises in the transaction that does what these rows want: whoever dies in the middle
+    has done a row and told of it, or neither. attempt: 0 of a trial; the file is imported again
+    only under a further one.
+    """
+
+    class Status(models.TextChoices):
+        WAITING = "waiting"
+        RUNNING = "running"
+        DONE = "done"
+
+    id = models.UUIDField(primary_key=True)
+    name = models.CharField(max_length=255)
+    digest = models.CharField(max_length=64)
+    attempt = models.IntegerField()
+    text = models.TextField()
+    is_dry_run = models.BooleanField()
+    status = models.CharField(max_length=16, choices=Status, default=Status.WAITING)
+    rows = models.IntegerField(null=True)
+    rows_done = models.IntegerField(default=0)
+    rows_changed = models.IntegerField(default=0)
+    rows_rejected = models.IntegerField(default=0)
+    actor = models.CharField(max_length=150)
+    source = models.CharField(max_length=16)
+    created_at = models.DateTimeField()
+    finished_at = models.DateTimeField(null=True)
+
+    class Meta:
+        permissions = [("import_stock", "Can import SKUs and stock from a file")]
+        constraints = [
+            # However often a form is sent, or a command is run: one file is one import.
+            models.UniqueConstraint(
+                fields=["digest", "attempt"],
+                name="inventory_one_import_per_attempt",
+                condition=Q(is_dry_run=False),
+            ),
+            models.CheckConstraint(
+                name="inventory_import_progress",
+                condition=Q(
+                    rows_done__gte=F("rows_changed") + F("rows_rejected"),
+                    rows_changed__gte=0,
+                    rows_rejected__gte=0,
+                ),
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["id"], name="inventory_import_open", condition=~Q(status="done"))
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class StockImportRow(models.Model):
+    """What became of one row of a file. text: the row, of one that was rejected."""
+
+    class Outcome(models.TextChoices):
+        ADDED = "added"
+        CHANGED = "changed"
+        MOVED = "moved"
+        UNCHANGED = "unchanged"
+        REJECTED = "rejected"
+
+    pk = models.CompositePrimaryKey("stock_import_id", "line")
+    stock_import = models.ForeignKey(
+        StockImport, on_delete=models.CASCADE, related_name="outcomes", db_index=False
+    )
+    line = models.IntegerField()
+    sku = models.CharField(max_length=64, blank=True)
+    outcome = models.CharField(max_length=16, choices=Outcome)
+    on_hand_change = models.BigIntegerField(default=0)
+    why = models.CharField(max_length=32, blank=True)
+    detail = models.TextField(blank=True)
+    text = models.TextField(blank=True)
+
+    class Meta:
+        indexes = [
+            models.Index(
+                fields=["stock_import", "line"],
+                name="inventory_import_rejected",
+                condition=Q(outcome="rejected"),
+            ),
+            # Which SKUs a trial would have added before.
+            models.Index(
+                fields=["stock_import", "sku"],
+                name="inventory_import_added",
+                condition=Q(outcome="added"),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.outcome}"

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from events.usecases import Answer, KeyedRequest, NewEvent, answer_once, commit, record_events
 from inventory import rules, storage
@@ -270,9 +271,18 @@ def record(
         note=note,
         provenance=provenance,
     )
-    told = {
-        "sku": sku,
-        "location": location,
+    told = told_of(movement)
+    record_events([event_of(movement)])
+    book([movement])
+    return Answer(201, json.dumps(told, ensure_ascii=False, separators=(",", ":")))
+
+
+def told_of(movement: Movement) -> dict[str, Any]:
+    """Return what is told of a movement that people made."""
+    after = movement.after
+    return {
+        "sku": after.sku,
+        "location": after.location,
         "kind": movement.kind,
         "on_hand_change": movement.change.on_hand,
         "on_hand": after.on_hand,
@@ -284,10 +294,19 @@ def record(
         "note": movement.note,
         "version": after.version,
     }
-    event = EVENTS.get(kind, "stock.adjusted")
-    record_events([NewEvent(event, "stock", f"{sku}@{location}", after.version, told, at=now)])
-    book([movement])
-    return Answer(201, json.dumps(told, ensure_ascii=False, separators=(",", ":")))
+
+
+def event_of(movement: Movement) -> NewEvent:
+    """Return the event of a movement that people made."""
+    after = movement.after
+    return NewEvent(
+        EVENTS.get(movement.kind, "stock.adjusted"),
+        "stock",
+        f"{after.sku}@{after.location}",
+        after.version,
+        told_of(movement),
+        at=movement.at,
+    )
 
 
 def lock_level(sku: str, location: str) -> Level:

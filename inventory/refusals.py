@@ -161,3 +161,12 @@ class SkuNotInStocktake(AppError):
     def __init__(self, sku: str) -> None:
         super().__init__(f"SKU {sku} is not in this stocktake.")
         self.sku = sku
+
+
+class ImportNotFound(AppError):
+    """There is no import with this id."""
+
+    code, kind = "import_not_found", "not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such import.")

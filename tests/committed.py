@@ -8,6 +8,7 @@ FILLED_TABLES = (
     "events_event, events_outbox, events_lane, events_delivery, events_idempotencykey, "
     "inventory_allocation, inventory_hold, inventory_holdline, inventory_movement, "
     "inventory_stocklevel, inventory_sku, inventory_stocktake, "
+    "inventory_stockimport, inventory_stockimportrow, "
     "orders_line, orders_order, orders_reconciliation, auth_user"
 )
 
