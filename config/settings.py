@@ -416,6 +416,31 @@ HOLD_LIFE_S_MAX = env_int(
 HOLDS_OPEN_MAX = env_int("HOLDS_OPEN_MAX", default=10_000, at_least=1)
 HOLD_UNITS_MAX = env_int("HOLD_UNITS_MAX", default=1_000_000, at_least=1)
 
+# --- Housekeeping ---------------------------------------------------------------------------
+
+# What `manage.py housekeeping` deletes: where it is described, and for how many days it is kept.
+# A refused key is kept for a week at least, a delivery for longer than it may be tried.
+HOUSEKEEPING = {
+    "refused idempotency keys": (
+        "events.pruning.REFUSED_KEYS",
+        env_int("KEEP_REFUSED_KEYS_DAYS", default=30, at_least=7),
+    ),
+    "deliveries of webhooks": (
+        "events.pruning.DELIVERIES",
+        env_int("KEEP_DELIVERIES_DAYS", default=30, at_least=4),
+    ),
+    "ended holds": (
+        "inventory.pruning.HOLDS",
+        env_int("KEEP_ENDED_HOLDS_DAYS", default=90, at_least=1),
+    ),
+    "results of reconcile": (
+        "orders.pruning.RECONCILIATIONS",
+        env_int("KEEP_RECONCILIATIONS_DAYS", default=365, at_least=1),
+    ),
+    "ended sessions": ("config.housekeeping.SESSIONS", 0),
+    "closed login links": ("accounts.pruning.LOGIN_LINKS", 0),
+}
+
 # --- Rollout --------------------------------------------------------------------------------
 
 # Which version of a code path serves as long as no published rules say otherwise.

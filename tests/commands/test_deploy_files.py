@@ -80,7 +80,7 @@ class VerbsTests:
             for task in re.findall(r"sluice-task@(\w+)\.service", file.read_text())
         }
 
-        assert len(tasks) == 3
+        assert len(tasks) == 4
         assert tasks <= set(get_commands())
 
 
