@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "dist/sluice.pyz"
-OURS = ("accounts", "config", "events", "inventory", "orders", "rollout", "templates")
+OURS = ("accounts", "backoffice", "config", "events", "inventory", "orders", "rollout", "templates")
 # The settings refuse to be loaded for production without these; nothing of them is kept.
 FOR_COLLECTING = {
     "SLUICE_ENV": "production",

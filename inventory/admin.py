@@ -1,108 +1,37 @@
 """The back office of stock: SKUs are kept here; counters move by actions with a reason, only."""
 
-from collections.abc import Iterable
-from functools import partial
 from typing import Any, get_args
-from uuid import uuid4
 
-import orjson
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import ChangeList
-from django.core.exceptions import PermissionDenied
 from django.db.models import F, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
-from django.utils import timezone
 
+from backoffice.acts import ActAdmin
+from backoffice.pages import ReadOnlyAdmin
 from config.errors import AppError
-from events.usecases import Answer, EventsError, IdempotencyKeyReused
+from events.usecases import EventsError
 from inventory import usecases
-from inventory.forms import FORMS, MovementForm, SkuForm
+from inventory.forms import LEVEL_FORMS, SkuForm
 from inventory.models import Location, Movement, Sku, StockLevel
 from inventory.rules import MovementKind
-from inventory.usecases import Provenance
 
-PAGE_PARAM = "id__lt"
 LEVEL_PARAM = "level__id__exact"
 LEDGER_ROWS = 20
 COUNTERS = (
     *("on_hand", "unavailable", "safety", "held", "allocated", "available"),
     *("shortfall", "incoming", "backorder_limit"),
 )
-
-
-class Pages(ChangeList):
-    """
-    A list by id, newest first, whose next page begins after a row instead of at an OFFSET.
-
-    Nothing is counted, and a page far down costs what the first one does.
-    """
-
-    def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
-        """Return the one order there is: an address that asks for another would sort all rows."""
-        return ["-id"]
-
-    def get_results(self, request: HttpRequest) -> None:
-        """Read one row more than fits: it tells whether there is a next page."""
-        rows = list(self.queryset[: self.list_per_page + 1])
-        self.result_list = rows[: self.list_per_page]
-        self.is_first_page = self.params.pop(PAGE_PARAM, None) is None
-        self.next_page = None
-        if len(rows) > self.list_per_page:
-            self.next_page = self.get_query_string({PAGE_PARAM: self.result_list[-1].pk})
-        self.first_page = self.get_query_string()
-        self.result_count = self.full_result_count = len(self.result_list)
-        self.show_full_result_count = self.show_admin_actions = False
-        self.can_show_all = self.multi_page = False
-        self.paginator = self.model_admin.get_paginator(request, self.result_list, len(rows) or 1)
-
-    def get_query_string(
-        self, new_params: dict[str, Any] | None = None, remove: Iterable[str] | None = None
-    ) -> str:
-        """Return a query that starts on the first page unless it says otherwise."""
-        return super().get_query_string(new_params, [*(remove or []), PAGE_PARAM])
-
-
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Rows to read, never to add, change or delete in a form."""
-
-    list_per_page = 100
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER  # Facets count.
-    sortable_by = ()
-    actions = None
-
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Return the list that never counts."""
-        return Pages
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Refuse: rows come by use cases."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse: Django saves every column, and would undo what happened meanwhile."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Refuse: what was is kept."""
-        return False
+REFUSALS = (AppError, EventsError)
 
 
 @admin.register(Sku)
-class SkuAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class SkuAdmin(ReadOnlyAdmin):
     """What is sold. Saved by the use cases, never deleted: orders and the ledger name it."""
 
     form = SkuForm
     list_display = ("code", "name", "price", "is_active", "is_tracked")
     list_filter = ("is_active", "is_tracked")
-    list_per_page = 100
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
-    sortable_by = ()
-    actions = None
     # startswith, unlike istartswith, is answered by the index that Django gives a unique text.
     search_fields = ("code__startswith",)
     search_help_text = "The beginning of a code, in its own upper and lower case."
@@ -112,17 +41,17 @@ class SkuAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return the price as people read it."""
         return usecases.money_text(sku.price_minor, sku.currency)
 
-    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        """Return the list that never counts."""
-        return Pages
-
     def get_readonly_fields(self, request: HttpRequest, obj: Sku | None = None) -> tuple[str, ...]:
         """Return what is decided once: the code, and whether stock runs out."""
         return ("code", "is_tracked", "created_at", "updated_at") if obj else ()
 
-    def has_delete_permission(self, request: HttpRequest, obj: Sku | None = None) -> bool:
-        """Refuse: a SKU that is no longer sold is not active."""
-        return False
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Allow it to whoever may."""
+        return request.user.has_perm("inventory.add_sku")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Allow it to whoever may: what is saved is what was changed, by the use case."""
+        return request.user.has_perm("inventory.change_sku")
 
     def changeform_view(
         self,
@@ -173,7 +102,7 @@ class StockFilter(admin.SimpleListFilter):
 
 
 @admin.register(StockLevel)
-class StockLevelAdmin(ReadOnlyAdmin):
+class StockLevelAdmin(ActAdmin):
     """Levels, read-only; receive, adjust and count ask the use cases and write to the ledger."""
 
     list_display = (
@@ -184,6 +113,9 @@ class StockLevelAdmin(ReadOnlyAdmin):
     search_fields = ("sku__code__startswith",)
     search_help_text = "The beginning of a SKU's code, in its own upper and lower case."
     fields = readonly_fields = ("sold_as",)
+    acts = LEVEL_FORMS
+    refusals = REFUSALS
+    change_form_template = "admin/inventory/stocklevel/change_form.html"
 
     @admin.display(description="sold as")
     def sold_as(self, level: StockLevel) -> str:
@@ -196,115 +128,16 @@ class StockLevelAdmin(ReadOnlyAdmin):
         levels: QuerySet[StockLevel] = super().get_queryset(request)
         return levels.filter(sku__is_tracked=True).select_related("sku", "location")
 
-    def get_urls(self) -> list[URLPattern]:
-        """Add a page for each way to move a level."""
-        guard = self.admin_site.admin_view
-        return [
-            *(
-                path(
-                    f"<int:level_id>/{form.verb.lower()}/",
-                    guard(partial(self.move_view, form=form)),
-                    name=_name_of_page(form).removeprefix("admin:"),
-                )
-                for form in FORMS
-            ),
-            *super().get_urls(),
+    def story_of(self, row: StockLevel) -> dict[str, Any]:
+        """Return its counters, and what made them so."""
+        counters = [
+            {"name": name, "label": name.replace("_", " "), "units": getattr(row, name)}
+            for name in COUNTERS
         ]
-
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Show a level, what made it so, and the ways to move it to those who may."""
-        level = self.get_object(request, object_id)
-        context = dict(extra_context or {})
-        if level is not None:
-            context["counters"] = [
-                {"name": name, "label": name.replace("_", " "), "units": getattr(level, name)}
-                for name in COUNTERS
-            ]
-            context["ways"] = [
-                (form.verb, reverse(_name_of_page(form), args=[level.pk]))
-                for form in FORMS
-                if request.user.has_perm(form.permission)
-            ]
-            context["movements"], _ = usecases.list_movements(
-                level.sku.code, location=level.location.code, limit=LEDGER_ROWS
-            )
-        return super().change_view(request, object_id, form_url, context)
-
-    def move_view(
-        self, request: HttpRequest, level_id: int, form: type[MovementForm]
-    ) -> HttpResponse:
-        """Ask what to move and why; then move it once, however often the form is sent."""
-        level = self._get_level(request, level_id, form.permission)
-        initial = {"key": uuid4(), "expected_on_hand": level.on_hand}
-        asked = form(request.POST if request.method == "POST" else None, initial=initial)
-        if not asked.is_valid():
-            return self._ask(request, level, asked)
-        try:
-            answer = asked.move(
-                request=asked.keyed(request),
-                sku=level.sku.code,
-                location=level.location.code,
-                provenance=_provenance(request),
-                now=timezone.now(),
-            )
-        except (AppError, EventsError) as refusal:
-            return self._refuse(request, level, asked, refusal)
-        return self._tell(request, level, asked, answer)
-
-    def _get_level(self, request: HttpRequest, level_id: int, permission: str) -> StockLevel:
-        if not request.user.has_perm(permission):
-            raise PermissionDenied
-        level: StockLevel | None = self.get_object(request, str(level_id))
-        if level is None:
-            raise Http404
-        return level
-
-    def _ask(self, request: HttpRequest, level: StockLevel, form: MovementForm) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": f"{form.verb} {level}",
-            "level": level,
-            "form": form,
-        }
-        return TemplateResponse(request, "admin/inventory/stocklevel/move.html", context)
-
-    def _refuse(
-        self,
-        request: HttpRequest,
-        level: StockLevel,
-        form: MovementForm,
-        refusal: AppError | EventsError,
-    ) -> HttpResponse:
-        if refusal.retryable:
-            # The same form has the same key: whatever became of it, it is booked once.
-            form.add_error(None, f"{refusal} Send this form again: it is booked once.")
-            return self._ask(request, level, form)
-        why = str(refusal)
-        if isinstance(refusal, IdempotencyKeyReused):
-            why = "this form was sent before with other values. Begin with a new one."
-        self.message_user(request, f"Nothing was moved: {why}", messages.WARNING)
-        return redirect("admin:inventory_stocklevel_change", level.pk)
-
-    def _tell(
-        self, request: HttpRequest, level: StockLevel, form: MovementForm, answer: Answer
-    ) -> HttpResponse:
-        booked = orjson.loads(answer.body)
-        why = booked["reason"] or booked["reference"]
-        told = f"{form.verb}: {booked['on_hand_change']:+,} to {booked['on_hand']:,} ({why})"
-        if answer.is_replayed:
-            self.message_user(request, f"This was booked already. {told}", messages.INFO)
-        else:
-            # After the fact: the use case's transaction is its own. The ledger has the actor too.
-            self.log_change(request, level, told)
-            self.message_user(request, f"{level}: {told}", messages.SUCCESS)
-        return redirect("admin:inventory_stocklevel_change", level.pk)
+        movements, _ = usecases.list_movements(
+            row.sku.code, location=row.location.code, limit=LEDGER_ROWS
+        )
+        return {"counters": counters, "movements": movements}
 
 
 class KindFilter(admin.SimpleListFilter):
@@ -336,7 +169,7 @@ class MovementAdmin(ReadOnlyAdmin):
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow what an index answers."""
-        return lookup in (PAGE_PARAM, LEVEL_PARAM, KindFilter.parameter_name)
+        return lookup in (LEVEL_PARAM, KindFilter.parameter_name)
 
     @admin.display(description="at (UTC)")
     def moved_at(self, movement: Movement) -> str:
@@ -357,15 +190,3 @@ class MovementAdmin(ReadOnlyAdmin):
     def why(self, movement: Movement) -> str:
         """Return the reason and the reference."""
         return f"{movement.reason} {movement.reference}".strip()
-
-
-def _name_of_page(form: type[MovementForm]) -> str:
-    return f"admin:inventory_stocklevel_{form.verb.lower()}"
-
-
-def _provenance(request: HttpRequest) -> Provenance:
-    return Provenance(
-        actor=request.user.get_username(),
-        source="admin",
-        trace_id=getattr(request, "trace_id", ""),
-    )

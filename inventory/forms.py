@@ -1,15 +1,18 @@
 """What people say of SKUs and stock, in the back office."""
 
-from typing import Any, ClassVar, cast
+from typing import Any
 
 import orjson
 from django import forms
 from django.http import HttpRequest
+from django.utils import timezone
 
-from events.usecases import Answer, KeyedRequest, keyed_request
+from backoffice.acts import ActForm, Done
+from events.usecases import Answer, keyed_request
 from inventory import usecases
-from inventory.models import Sku
+from inventory.models import Sku, StockLevel
 from inventory.rules import PRICE_MINOR_MAX, REASONS, SKU_CODE, UNITS_MAX
+from inventory.usecases import Provenance
 
 
 class SkuForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -42,38 +45,40 @@ class SkuForm(forms.ModelForm):  # type: ignore[type-arg]
             field.show_hidden_initial = self.instance.pk is not None
 
 
-class MovementForm(forms.Form):
-    """
-    One movement that a person asks for.
+class LevelForm(ActForm):
+    """One movement of a level that a person asks for."""
 
-    key is made when the form is shown: sent twice, it moves once.
-    """
+    def facts(self) -> list[tuple[str, Any]]:
+        """Return how the level stands."""
+        level: StockLevel = self.row
+        return [
+            ("Sold as", level.sku.name),
+            ("On hand", f"{level.on_hand:,}"),
+            ("Unavailable", f"{level.unavailable:,}"),
+            ("Held", f"{level.held:,}"),
+            ("Allocated", f"{level.allocated:,}"),
+            ("Available", f"{level.available:,}"),
+        ]
 
-    verb: ClassVar[str]
-    permission: ClassVar[str]
-    explanation: ClassVar[str]
+    def common(self, request: HttpRequest) -> dict[str, Any]:
+        """Return what every movement of this level is told."""
+        return {
+            "request": keyed_request(**self.as_request(request)),
+            "sku": self.row.sku.code,
+            "location": self.row.location.code,
+            "provenance": provenance_of(request),
+            "now": timezone.now(),
+        }
 
-    key = forms.UUIDField(widget=forms.HiddenInput)
-
-    def keyed(self, request: HttpRequest) -> KeyedRequest:
-        """Return the request that this form is, whoever sends it however often."""
-        said = {name: str(value) for name, value in self.cleaned_data.items()}
-        return keyed_request(
-            account_id=cast(int, request.user.pk),
-            header=str(self.cleaned_data["key"]),
-            method="POST",
-            route=request.path,
-            canonical_body=orjson.dumps(said, option=orjson.OPT_SORT_KEYS),
-            request_id=getattr(request, "request_id", ""),
-            trace_id=getattr(request, "trace_id", ""),
-        )
-
-    def move(self, **common: Any) -> Answer:
-        """Ask the use case for the movement."""
-        raise NotImplementedError
+    def done(self, answer: Answer) -> Done:
+        """Return what is told of a movement."""
+        booked = orjson.loads(answer.body)
+        why = booked["reason"] or booked["reference"]
+        change = f"{booked['on_hand_change']:+,} to {booked['on_hand']:,} ({why})"
+        return Done(f"{self.row}: {self.verb}: {change}", answer.is_replayed)
 
 
-class ReceiveForm(MovementForm):
+class ReceiveForm(LevelForm):
     """Units that came in."""
 
     verb, permission = "Receive", "inventory.receive_stock"
@@ -84,15 +89,16 @@ class ReceiveForm(MovementForm):
         max_length=128, label="Why", help_text="Delivery note, purchase order, or a word."
     )
 
-    def move(self, **common: Any) -> Answer:
+    def act(self, request: HttpRequest) -> Done:
         """Receive the units."""
         said = self.cleaned_data
-        return usecases.receive_stock(
-            quantity=said["quantity"], reference=said["reference"], **common
+        answer = usecases.receive_stock(
+            quantity=said["quantity"], reference=said["reference"], **self.common(request)
         )
+        return self.done(answer)
 
 
-class AdjustForm(MovementForm):
+class AdjustForm(LevelForm):
     """A correction by a difference."""
 
     verb, permission = "Adjust", "inventory.adjust_stock"
@@ -108,13 +114,16 @@ class AdjustForm(MovementForm):
             raise forms.ValidationError("A difference of 0 corrects nothing.")
         return delta
 
-    def move(self, **common: Any) -> Answer:
+    def act(self, request: HttpRequest) -> Done:
         """Adjust by the difference."""
         said = self.cleaned_data
-        return usecases.adjust_stock(delta=said["delta"], reason=said["reason"], **common)
+        answer = usecases.adjust_stock(
+            delta=said["delta"], reason=said["reason"], **self.common(request)
+        )
+        return self.done(answer)
 
 
-class CountForm(MovementForm):
+class CountForm(LevelForm):
     """A correction to what was counted, against the number that the form showed."""
 
     verb, permission = "Count", "inventory.adjust_stock"
@@ -129,15 +138,30 @@ class CountForm(MovementForm):
     on_hand = forms.IntegerField(min_value=0, max_value=UNITS_MAX, label="Counted")
     reason = forms.ChoiceField(choices=[(r, r) for r in REASONS], initial="count")
 
-    def move(self, **common: Any) -> Answer:
+    @classmethod
+    def first_values(cls, row: StockLevel) -> dict[str, Any]:
+        """Return the number that whoever counts has seen."""
+        return {"expected_on_hand": row.on_hand}
+
+    def act(self, request: HttpRequest) -> Done:
         """Set to what was counted."""
         said = self.cleaned_data
-        return usecases.set_stock(
+        answer = usecases.set_stock(
             on_hand=said["on_hand"],
             expected_on_hand=said["expected_on_hand"],
             reason=said["reason"],
-            **common,
+            **self.common(request),
         )
+        return self.done(answer)
 
 
-FORMS: tuple[type[MovementForm], ...] = (ReceiveForm, AdjustForm, CountForm)
+LEVEL_FORMS: tuple[type[LevelForm], ...] = (ReceiveForm, AdjustForm, CountForm)
+
+
+def provenance_of(request: HttpRequest) -> Provenance:
+    """Return who moves stock, and through what."""
+    return Provenance(
+        actor=request.user.get_username(),
+        source="admin",
+        trace_id=getattr(request, "trace_id", ""),
+    )

@@ -18,7 +18,7 @@ from django.db.models import QuerySet
 from events.usecases import document, hot_cursor
 from inventory.granting import Pick, Waiting
 from inventory.metrics import LOCK_WAIT
-from inventory.models import Location, Movement, StockLevel
+from inventory.models import Allocation, Location, Movement, StockLevel
 from inventory.models import Sku as SkuRow
 from inventory.promises import Drawn, Promise
 from inventory.refusals import NoSuchLocation
@@ -497,6 +497,15 @@ def list_movements(code: str, *, location: str) -> QuerySet[Movement]:
         Movement.objects.filter(level__sku__code=code, level__location__code=location)
         .select_related("level__sku", "level__location")
         .order_by("-level_version")
+    )
+
+
+def list_allocations_of_order(order_id: UUID) -> QuerySet[Allocation]:
+    """Return what an order was promised, by SKU and location."""
+    return (
+        Allocation.objects.filter(order_id=order_id)
+        .select_related("level__sku", "level__location")
+        .order_by("level__sku__code", "level__location__code")
     )
 
 

@@ -42,6 +42,7 @@ from inventory.keeping import (
     update_location,
     update_sku,
 )
+from inventory.models import Allocation
 from inventory.models import Movement as MovementRow
 from inventory.models import Sku as SkuRow
 from inventory.moving import (
@@ -205,6 +206,7 @@ __all__ = [
     "list_imports",
     "list_locations",
     "list_movements",
+    "list_order_allocations",
     "list_order_movements",
     "list_rejected_lines",
     "list_skus",
@@ -292,6 +294,11 @@ def list_movements(
         movements = movements.filter(level_version__lt=before_version)
     rows = list(movements[: limit + 1])
     return rows[:limit], str(rows[limit - 1].level_version) if len(rows) > limit else None
+
+
+def list_order_allocations(order_id: UUID) -> list[Allocation]:
+    """Return what an order was promised and what became of it; empty for one without stock."""
+    return list(storage.list_allocations_of_order(order_id))
 
 
 def list_order_movements(order_id: UUID) -> list[MovementRow]:

@@ -60,10 +60,16 @@ class Order(models.Model):
     pay_before = models.DateTimeField(null=True)
 
     class Meta:
+        permissions = [
+            ("cancel_order", "Can cancel units of orders"),
+            ("fulfill_order", "Can fulfil orders"),
+            ("return_order", "Can take back units of orders"),
+            ("note_order", "Can write notes on orders"),
+        ]
         constraints = [
             models.CheckConstraint(name="orders_total", condition=Q(total_minor__gte=0)),
         ]
-        # An id is a UUIDv7: by id is by time. Every list is one account's, newest first.
+        # An id is a UUIDv7: by id is by time. Every list of the API is one account's, newest first.
         indexes = [
             models.Index(fields=["account", "-id"], name="orders_by_account"),
             models.Index(fields=["account", "customer", "-id"], name="orders_by_customer"),
@@ -79,6 +85,8 @@ class Order(models.Model):
                 name="orders_by_attention",
                 condition=~Q(attention=""),
             ),
+            # The back office's list is of all accounts. What was imported was placed long before.
+            models.Index(fields=["-placed_at", "-id"], name="orders_by_day"),
             # What the sweeper reads: it is empty but for what waits for its money.
             models.Index(
                 fields=["pay_before"],

@@ -64,7 +64,7 @@ class BackOfficeTests:
         assert on_hand(page) == "244"
 
         colleague.get_by_role("button", name="Count", exact=True).click()
-        expect(colleague.locator(".messagelist")).to_contain_text("Nothing was moved")
+        expect(colleague.locator(".messagelist")).to_contain_text("Nothing was done")
         assert on_hand(colleague) == "244"
         colleague.close()
 
