@@ -99,6 +99,16 @@ def commit(work: Callable[[], Result]) -> Result:
     raise LockNotHad if state == LOCK_STATE else TemporarilyUnavailable
 
 
+def connect() -> None:
+    """Have a connection, before anything is begun. Raises TemporarilyUnavailable without one."""
+    try:
+        with connection.wrap_database_errors:
+            connection.ensure_connection()
+    except OperationalError as failure:
+        logger.warning("no connection: %s", failure)
+        raise TemporarilyUnavailable from None
+
+
 def _commit_span() -> contextlib.AbstractContextManager[object]:
     return tracer.start_as_current_span(
         "SQL COMMIT",

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 from events import storage
-from events.durable import commit, document, hot_cursor, pipeline
+from events.durable import commit, connect, document, hot_cursor, pipeline
 from events.errors import (
     EventsError,
     IdempotencyKeyInvalid,
@@ -48,6 +48,7 @@ __all__ = [
     "answer_once",
     "claim_keys",
     "commit",
+    "connect",
     "current_traceparent",
     "document",
     "hot_cursor",

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Generic, TypeVar
 
+from django.conf import settings
 from django.db import connection
 from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN_CONTEXT
@@ -24,8 +25,10 @@ Work = TypeVar("Work")
 Outcome = TypeVar("Outcome")
 Told = TypeVar("Told")
 
-# A follower waits this long for a leader whose every statement has a shorter limit of its own.
+# A follower waits this long for a leader whose every statement has a shorter limit of its own, and
+# for its turn hardly longer than one who wants a connection: what was not begun is refused early.
 WAIT_S_MAX = 10.0
+TURN_S_MAX = min(1.2 * settings.DB_POOL_TIMEOUT_S, WAIT_S_MAX)
 
 
 class Ticket(Generic[Work, Outcome]):
@@ -77,11 +80,13 @@ class Intake(Generic[Work, Outcome]):
         *,
         weigh: Callable[[Work], int],
         batch_weight_max: int,
+        beforehand: Callable[[], None] | None = None,
         afterwards: Callable[[Sequence[Work], Sequence[Outcome | Exception]], None] | None = None,
     ) -> None:
         self._run = run
         self._weigh = weigh
         self._batch_weight_max = batch_weight_max
+        self._beforehand = beforehand
         self._afterwards = afterwards
         self._mutex = threading.Lock()  # Never held while anything waits.
         self._queue: deque[Ticket[Work, Outcome]] = deque()
@@ -92,7 +97,7 @@ class Intake(Generic[Work, Outcome]):
         Have works done together with others', and return their outcomes in order.
 
         works: 1 or more. An outcome is TemporarilyUnavailable when the turn did not come in
-        WAIT_S_MAX, OutcomeUnknown when the batch did not end in that time or its leader died.
+        TURN_S_MAX, OutcomeUnknown when the batch did not end in WAIT_S_MAX or its leader died.
         Raises RuntimeError inside a transaction: the leader's commit would not be the caller's.
         """
         if connection.in_atomic_block:
@@ -116,12 +121,23 @@ class Intake(Generic[Work, Outcome]):
         """Wait for the outcomes or for the lead; tell which it was."""
         is_signalled = False
         try:
-            is_signalled = ticket.signal.acquire(timeout=WAIT_S_MAX)
+            is_signalled = ticket.signal.acquire(timeout=TURN_S_MAX)
+            if not is_signalled and not self._leaves_queue(ticket):
+                is_signalled = ticket.signal.acquire(timeout=max(0.0, WAIT_S_MAX - TURN_S_MAX))
         finally:
             # Also for a greenlet that is killed here: nobody may hand it the lead.
             if not is_signalled:
                 self._withdraw(ticket)
         return ticket.outcomes is None
+
+    def _leaves_queue(self, ticket: Ticket[Work, Outcome]) -> bool:
+        """Refuse a ticket whose turn did not come; False when it has come at this very moment."""
+        with self._mutex:
+            if ticket not in self._queue:
+                return False
+            self._queue.remove(ticket)
+            ticket.refuse(TemporarilyUnavailable())
+            return True
 
     def _withdraw(self, ticket: Ticket[Work, Outcome]) -> None:
         with self._mutex:
@@ -138,6 +154,7 @@ class Intake(Generic[Work, Outcome]):
 
     def _lead(self, own: Ticket[Work, Outcome]) -> None:
         """Run one batch, the leader's own ticket first, and pass the lead on whatever happens."""
+        trouble = self._trouble_beforehand()
         batch = self._take(own)
         began_s = perf_counter()
         outcomes: Sequence[Outcome | Exception] = ()
@@ -146,6 +163,8 @@ class Intake(Generic[Work, Outcome]):
             with batch_span([ticket.span for ticket in batch], size=len(works)) as place:
                 for ticket in batch:
                     ticket.batch = place
+                if trouble is not None:
+                    raise trouble
                 outcomes = _one_for_each(works, self._run(works))
         except Exception as failure:  # noqa: BLE001  # Answered: to each of the batch.
             outcomes = [failure] * len(works)
@@ -166,6 +185,18 @@ class Intake(Generic[Work, Outcome]):
         )
         if self._afterwards is not None:
             self._afterwards(works, outcomes)
+
+    def _trouble_beforehand(self) -> Exception | None:
+        try:
+            if self._beforehand is not None:
+                self._beforehand()
+        except Exception as trouble:  # noqa: BLE001  # Answered: to each of the batch.
+            return trouble
+        except BaseException:
+            # Killed before it took anything: the others lose nothing by it.
+            self._pass_on()
+            raise
+        return None
 
     def _take(self, own: Ticket[Work, Outcome]) -> list[Ticket[Work, Outcome]]:
         with self._mutex:

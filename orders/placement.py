@@ -19,6 +19,7 @@ from events.usecases import (
     TemporarilyUnavailable,
     claim_keys,
     commit,
+    connect,
     current_traceparent,
     is_kept,
     keep_answers,
@@ -381,5 +382,6 @@ intake: Intake[Placement, Answer] = Intake(
     place_together,
     weigh=weight_of,
     batch_weight_max=settings.ORDERS_BATCH_LINES_MAX,
+    beforehand=connect,
     afterwards=remember,
 )

@@ -56,9 +56,12 @@ class Caller(threading.Thread):
 
 
 def queue_before(
-    run: Callable[[Sequence[Any]], Sequence[Any]], *, weight_max: int = 100
+    run: Callable[[Sequence[Any]], Sequence[Any]],
+    *,
+    weight_max: int = 100,
+    beforehand: Callable[[], None] | None = None,
 ) -> Intake[Any, Any]:
-    return Intake(run, weigh=lambda _: 1, batch_weight_max=weight_max)
+    return Intake(run, weigh=lambda _: 1, batch_weight_max=weight_max, beforehand=beforehand)
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
@@ -172,11 +175,11 @@ class IntakeTests(SimpleTestCase):
         self.assertEqual(followers[2].outcome(), ["did c"])
         self.assertEqual(list(queue.submit(["later"])), ["did later"])
 
-    def test_who_is_not_served_in_time_was_not_begun(self):
+    def test_who_waits_in_vain_for_a_turn_was_not_begun(self):
         gate = Gate()
         queue = queue_before(gate)
 
-        with patch.object(intake, "WAIT_S_MAX", 0.1):
+        with patch.object(intake, "TURN_S_MAX", 0.1):
             leader, followers = self.callers_behind_a_leader(gate, queue, ["a"])
             outcome = followers[0].outcome()[0]
 
@@ -186,11 +189,24 @@ class IntakeTests(SimpleTestCase):
         self.assertEqual(leader.outcome(), ["did first"])
         self.assertEqual(gate.batches, [["first"]])
 
+    def test_who_is_in_a_run_waits_on_when_a_turn_may_take_no_longer(self):
+        gates = {"first": Gate(), "a": Gate()}
+        queue = queue_before(lambda works: gates[works[0]](works))
+
+        with patch.object(intake, "TURN_S_MAX", 0.3):
+            _, followers = self.callers_behind_a_leader(gates["first"], queue, ["a"], ["b"])
+            gates["first"].opened.set()
+            assert gates["a"].entered.wait(PATIENCE_S)
+            time.sleep(0.4)
+            gates["a"].opened.set()
+
+            self.assertEqual([f.outcome() for f in followers], [["did a"], ["did b"]])
+
     def test_who_is_in_a_run_that_takes_too_long_does_not_know(self):
         gates = {"first": Gate(), "a": Gate()}
         queue = queue_before(lambda works: gates[works[0]](works))
 
-        with patch.object(intake, "WAIT_S_MAX", 0.3):
+        with patch.multiple(intake, TURN_S_MAX=0.2, WAIT_S_MAX=0.3):
             _, followers = self.callers_behind_a_leader(gates["first"], queue, ["a"], ["b"])
             gates["first"].opened.set()
             outcome = followers[1].outcome()[0]
@@ -200,6 +216,47 @@ class IntakeTests(SimpleTestCase):
         gates["a"].opened.set()
         self.assertEqual(followers[0].outcome(), ["did a"])
         self.assertEqual(list(queue.submit(["first"])), ["did first"])
+
+    def test_who_comes_before_a_leader_has_what_it_needs_is_in_its_batch(self):
+        batches = []
+        leader, followers = self.callers_who_wait_beforehand(
+            lambda works: batches.append(list(works)) or works
+        )
+
+        self.assertEqual(batches, [["first", "a", "b"]])
+        self.assertEqual(
+            [leader.outcome(), *(f.outcome() for f in followers)], [["first"], ["a"], ["b"]]
+        )
+
+    def test_a_leader_that_does_not_get_what_it_needs_refuses_all_who_wait(self):
+        trouble = TemporarilyUnavailable()
+        batches = []
+        leader, followers = self.callers_who_wait_beforehand(batches.append, trouble)
+
+        # One refusal for all: to a breaker it is one outcome.
+        self.assertEqual([c.outcome() for c in (leader, *followers)], [[trouble]] * 3)
+        self.assertEqual(batches, [])
+
+    def callers_who_wait_beforehand(self, run, trouble=None):
+        """Let a leader wait for what it needs until two more have come; return all, answered."""
+        entered, opened = threading.Event(), threading.Event()
+
+        def beforehand():
+            entered.set()
+            assert opened.wait(PATIENCE_S)
+            if trouble is not None:
+                raise trouble
+
+        queue = queue_before(run, beforehand=beforehand)
+        leader = Caller(queue, "first")
+        assert entered.wait(PATIENCE_S)
+        followers = [Caller(queue, "a")]
+        wait_until(lambda: queued(queue) == 1)
+        followers.append(Caller(queue, "b"))
+        wait_until(lambda: queued(queue) == 2)
+        opened.set()
+        leader.outcome()
+        return leader, followers
 
     def test_many_threads_each_get_their_own_outcome(self):
         largest = []
@@ -286,6 +343,7 @@ class UnderGeventTests(SimpleTestCase):
 
     def test_two_hundred_greenlets_each_get_their_own_outcome(self):
         program = """
+queue._batch_weight_max = 30
 greenlets = [gevent.spawn(submit, n) for n in range(200)]
 gevent.joinall(greenlets, timeout=20)
 print([g.value for g in greenlets] == [2 * n for n in range(200)])
@@ -320,6 +378,16 @@ tell(first, follower)
 """
 
         self.assertEqual(self.told(program), "2 6 [[1], [3]] 200")
+
+    def test_a_leader_that_is_killed_beforehand_harms_only_itself(self):
+        program = """
+queue._beforehand = lambda: gevent.sleep(0.05)
+leader, follower, other = start(1, 2, 3)
+leader.kill()
+tell(follower, other)
+"""
+
+        self.assertEqual(self.told(program), "4 6 [[2, 3]] 200")
 
     def test_a_follower_that_is_killed_while_it_waits_is_not_begun(self):
         program = """
