@@ -14,6 +14,8 @@ from ctypes import addressof, create_string_buffer
 from pathlib import Path
 from typing import Any
 
+from gunicorn.systemd import sd_notify
+
 from config.children import CannotStart
 
 logger = logging.getLogger(__name__)
@@ -96,7 +98,7 @@ def take_over(predecessor_pid: int, is_ready: Callable[[], bool]) -> None:
     End the master before us as soon as we are ready; when we never are, end our own.
 
     Runs in a worker of the new master. The old one serves until then, so that code which does not
-    start, or lacks a migration, replaces nothing.
+    start, or lacks a migration, replaces nothing. systemd, where it runs us, is told whom to watch.
     """
     deadline = time.monotonic() + READY_S_MAX
     while not is_ready():
@@ -105,6 +107,8 @@ def take_over(predecessor_pid: int, is_ready: Callable[[], bool]) -> None:
             os.kill(os.getppid(), signal.SIGTERM)
             return
         time.sleep(0.5)
+    # First, or systemd takes the end of the old one for the end of the service, and kills us all.
+    sd_notify(f"MAINPID={os.getppid()}\nREADY=1", logger)
     with suppress(ProcessLookupError):
         os.kill(predecessor_pid, signal.SIGTERM)
 
