@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,6 @@ import pytest
 from config.release import VERSION
 from tests.commands.processes import PROJECT, free_port, wait_until
 from tests.server import fresh_database
-
-pytestmark = pytest.mark.prove
 
 ORDER = {"customer": "c-17", "lines": [{"sku": "DEMO-CUP", "quantity": 2}]}
 
@@ -62,7 +61,7 @@ class Alone:
     def said(self, *arguments: str) -> str:
         """Return what a verb says, which must succeed."""
         running = self.start(*arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        said, trouble = running.communicate(timeout=120)
+        said, trouble = running.communicate(timeout=180)
         assert running.returncode == 0, said + trouble
         return said.strip()
 
@@ -90,36 +89,64 @@ def alone(built: Path, tmp_path: Path) -> Iterator[Alone]:
     with fresh_database(os.environ["DATABASE_URL"]) as database:
         yield Alone(tmp_path, database.url)
 
-
-class PyzTests:
-    def test_alone_it_takes_orders_shows_pages_and_upgrades(self, alone: Alone) -> None:
-        assert alone.said("--version") == f"sluice {VERSION}"
-        alone.said("migrate", "--verbosity=0")
-        alone.said("manage", "load_demo")
-        key = alone.said("manage", "create_api_key", "--user=shop", "--create-user", "--all-scopes")
-        with (alone.folder / "log").open("w") as log:
-            server = alone.start("web", stderr=log)
+    @contextmanager
+    def serving(self) -> Iterator[int]:
+        """Serve until the block ends; yield who was the first master."""
+        with (self.folder / "log").open("w") as log:
+            server = self.start("web", stderr=log)
         try:
-            wait_until(alone.is_ready, seconds=60)
+            wait_until(self.is_ready, seconds=120)
+            yield server.pid
+        finally:
+            for pid in {server.pid, self.master_pid(otherwise=server.pid)}:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGTERM)
+            server.wait(60)
+
+    def master_pid(self, *, otherwise: int = 0) -> int:
+        """Return who serves now, as PID_FILE says."""
+        try:
+            return int((self.folder / "web.pid").read_text())
+        except (OSError, ValueError):
+            return otherwise
+
+    def order(self, key: str) -> tuple[int, bytes]:
+        """Place the order of demo goods, or ask for it again."""
+        headers = {"Content-Type": "application/json", "Idempotency-Key": "alone-1"}
+        return self.call("POST", "/api/v1/orders", ORDER, Authorization=f"Bearer {key}", **headers)
+
+    def with_goods(self) -> str:
+        """Make tables and demo goods; return a key for orders."""
+        self.said("migrate", "--verbosity=0")
+        self.said("manage", "load_demo")
+        return self.said("manage", "create_api_key", "--user=shop", "--create-user", "--all-scopes")
+
+
+@pytest.mark.prove
+class PyzTests:
+    def test_alone_it_takes_orders(self, alone: Alone) -> None:
+        assert alone.said("--version") == f"sluice {VERSION}"
+        key = alone.with_goods()
+
+        with alone.serving():
+            assert alone.order(key)[0] == 201
+
+
+@pytest.mark.soak
+class InstalledTests:
+    def test_alone_it_shows_pages_upgrades_and_balances(self, alone: Alone) -> None:
+        key = alone.with_goods()
+        with alone.serving() as first_master:
             alone.said("probe")
-            headers = {
-                "Authorization": f"Bearer {key}",
-                "Content-Type": "application/json",
-                "Idempotency-Key": "alone-1",
-            }
+            status, first = alone.order(key)
 
-            status, first = alone.call("POST", "/api/v1/orders", ORDER, **headers)
             said = alone.said("upgrade")
-            again, replayed = alone.call("POST", "/api/v1/orders", ORDER, **headers)
 
+            again, replayed = alone.order(key)
             assert (status, again) == (201, 201)
             assert replayed == first
-            master = int((alone.folder / "web.pid").read_text())
-            assert said == f"{master} serves in place of {server.pid}"
+            assert said == f"{alone.master_pid()} serves in place of {first_master}"
             page = alone.call("GET", "/admin/login/")[1].decode()
             style = next(word for word in page.split('"') if word.endswith(".css"))
             assert alone.call("GET", style)[0] == 200
             assert alone.said("manage", "reconcile").endswith(" 0 discrepancies")
-        finally:
-            os.kill(int((alone.folder / "web.pid").read_text()), signal.SIGTERM)
-            server.wait(45)
