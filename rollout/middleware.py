@@ -55,8 +55,9 @@ class RolloutMiddleware:
         if context.served or "HTTP_X_DEPLOY_VERSION" in context.meta:
             _tell(response, context)
         if not response.streaming:
-            # Each holds the other: only the garbage collector could free them, in a pause.
-            del request.rollout  # type: ignore[attr-defined]
+            # Each holds the other: only the garbage collector could free them, in a pause. The log
+            # still asks the request what served it.
+            del context.request
         return response
 
 
