@@ -1,10 +1,6 @@
 """Two who change one order at once, and many who change many: stock comes back exactly once."""
 
 import random
-import threading
-import time
-from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,7 +8,6 @@ from django.db import connection
 
 from config.errors import AppError
 from events.usecases import Answer
-from inventory.usecases import adjust_stock
 from orders.models import Order
 from orders.usecases import (
     Comeback,
@@ -29,53 +24,19 @@ from tests.builders import (
     TESTER,
     a_change,
     a_payment,
-    a_request,
-    discrepancies,
-    given_account,
     given_stock,
     level_of,
     place,
     placed_order,
 )
 from tests.committed import CommittedTestCase
-
-# Who is second starts so much later, in turns, so that both get to win.
-HEAD_START_S = 0.004
+from tests.races.rivals import Rivals, names
 
 
-class Races:
-    """Two threads with connections of their own, race after race; the books in the end."""
+class Races(Rivals):
+    """Races about one order after another."""
 
-    rounds: int
     steps: int
-
-    def setUp(self):
-        self.account = given_account()
-        self.threads = ThreadPoolExecutor(2)
-        self.barrier = threading.Barrier(2)
-        self.deadlocks = deadlocks()
-        self.told = Counter()
-
-    def at_once(self, *works: Callable[[], object], number: int) -> list[object]:
-        """Return what two works returned or were refused with, in their order."""
-
-        def run(n, work):
-            self.barrier.wait()
-            time.sleep(HEAD_START_S * random.random() * (n == number % 2))
-            try:
-                return work()
-            except AppError as refusal:
-                return refusal
-
-        return list(self.threads.map(run, range(2), works))
-
-    def assert_nothing_was_lost(self):
-        # One at a time: each thread closes its own connection, which hands in what it counted.
-        both = threading.Barrier(2)
-        list(self.threads.map(lambda _: (both.wait(), connection.close()), range(2)))
-        self.threads.shutdown()
-        self.assertEqual(discrepancies(), [])
-        self.assertEqual(deadlocks(), self.deadlocks)
 
     def given_order(self, units, **more):
         return placed_order(place(units, account=self.account, **more))
@@ -85,20 +46,6 @@ class Races:
 
     def ship(self, order):
         return lambda: fulfill_order(a_change(order), picks=None)
-
-    def adjust(self, delta, sku="CUP"):
-        return adjust_stock(
-            request=a_request(),
-            sku=sku,
-            delta=delta,
-            reason="loss",
-            provenance=TESTER,
-            now=NOON,
-        )
-
-    def stock(self, code):
-        level = level_of(code)
-        return level.on_hand, level.allocated
 
     def test_two_who_cancel_one_order(self):
         given_stock("CUP", on_hand=10)
@@ -238,14 +185,3 @@ class LongRaceTests(Races, CommittedTestCase):
 def basket(codes, dice=random) -> dict[str, int]:
     """Return some units of three SKUs, in any order."""
     return {code: dice.randint(1, 3) for code in dice.sample(codes, 3)}
-
-
-def deadlocks() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_stat_clear_snapshot()")
-        cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
-        return cursor.fetchone()[0]
-
-
-def names(outcomes) -> tuple[str, ...]:
-    return tuple("done" if isinstance(one, Answer) else type(one).__name__ for one in outcomes)
