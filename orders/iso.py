@@ -1,4 +1,8 @@
-"""The codes of countries that there are: ISO 3166-1 alpha-2, officially assigned. Pure."""
+"""
+The codes of countries that there are: ISO 3166-1 alpha-2, officially assigned. Pure.
+
+Compared with pycountry 26.2.16 of February 2026: the same 249.
+"""
 
 COUNTRIES = frozenset(
     """
