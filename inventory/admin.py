@@ -30,8 +30,8 @@ class SkuAdmin(ReadOnlyAdmin):
     """What is sold. Saved by the use cases, never deleted: orders and the ledger name it."""
 
     form = SkuForm
-    list_display = ("code", "name", "price", "is_active", "is_tracked")
-    list_filter = ("is_active", "is_tracked")
+    list_display = ("code", "name", "price", "is_active", "is_tracked", "sell_policy")
+    list_filter = ("is_active", "is_tracked", "sell_policy")
     # startswith, unlike istartswith, is answered by the index that Django gives a unique text.
     search_fields = ("code__startswith",)
     search_help_text = "The beginning of a code, in its own upper and lower case."

@@ -4,14 +4,16 @@ from typing import Any
 
 import orjson
 from django import forms
+from django.core.validators import RegexValidator
 from django.http import HttpRequest
 from django.utils import timezone
 
 from backoffice.acts import ActForm, Done
 from events.usecases import Answer, keyed_request
 from inventory import usecases
+from inventory.iso import CURRENCIES
 from inventory.models import Sku, StockLevel
-from inventory.rules import PRICE_MINOR_MAX, REASONS, SKU_CODE, UNITS_MAX
+from inventory.rules import CONTROL_CHARACTERS, PRICE_MINOR_MAX, REASONS, SKU_CODE, UNITS_MAX
 from inventory.usecases import Provenance
 
 
@@ -35,7 +37,10 @@ class SkuForm(forms.ModelForm):  # type: ignore[type-arg]
 
     class Meta:
         model = Sku
-        fields = ("code", "name", "price_minor", "currency", "is_active", "is_tracked")
+        fields = (
+            *("code", "name", "price_minor", "currency"),
+            *("is_active", "is_tracked", "sell_policy"),
+        )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -43,6 +48,20 @@ class SkuForm(forms.ModelForm):  # type: ignore[type-arg]
             # What the page showed travels with it: else what another person saved meanwhile
             # would look like a change of this one, and be undone.
             field.show_hidden_initial = self.instance.pk is not None
+        self.fields["name"].validators.append(
+            RegexValidator(
+                f"[{CONTROL_CHARACTERS}]",
+                "No control characters: they break files and labels.",
+                inverse_match=True,
+            )
+        )
+
+    def clean_currency(self) -> str:
+        """Refuse what is no currency of ISO 4217."""
+        currency: str = self.cleaned_data["currency"]
+        if currency not in CURRENCIES:
+            raise forms.ValidationError(f"{currency} is not a currency of ISO 4217.")
+        return currency
 
 
 class LevelForm(ActForm):

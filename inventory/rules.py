@@ -12,6 +12,8 @@ from config.errors import AppError
 # /api/v1/stock/availability is an address; clients and proxies take a path's dots away.
 RESERVED_CODES = frozenset({"availability", ".", ".."})
 SKU_CODE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# No text of ours has them: they break files, labels and terminals.
+CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f"
 MAIN_LOCATION = "main"
 # 10 million in a currency with cents: 1,000 lines of 1,000,000 units stay below 2**63.
 PRICE_MINOR_MAX = 1_000_000_000

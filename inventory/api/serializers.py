@@ -8,13 +8,18 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from inventory.iso import CURRENCIES
 from inventory.models import Movement, Sku, StockLevel
-from inventory.rules import PRICE_MINOR_MAX, REASONS, UNITS_MAX, Availability
+from inventory.rules import (
+    CONTROL_CHARACTERS,
+    PRICE_MINOR_MAX,
+    REASONS,
+    UNITS_MAX,
+    Availability,
+)
 
 SkuCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["22196"])]
 LocationCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$", examples=["main"])]
 PriceMinor = Annotated[int, Field(ge=0, le=PRICE_MINOR_MAX, examples=[250])]
-# No control characters: they break files, labels and terminals.
-PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
+PRINTABLE = f"^[^{CONTROL_CHARACTERS}]*$"
 
 
 def _is_money(currency: str) -> str:

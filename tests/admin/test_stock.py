@@ -295,7 +295,7 @@ class NothingIsEditedTests(StockTestCase):
         delete = reverse("admin:inventory_sku_delete", args=[sku.pk])
         form = {"code": "MUG", "name": "Mug", "price_minor": "300", "currency": "EUR"}
 
-        self.client.post(sku_page(sku), form | {"is_active": "on"})
+        self.client.post(sku_page(sku), form | {"is_active": "on", "sell_policy": "deny"})
         self.assertEqual(self.client.post(delete, {"post": "yes"}).status_code, 403)
 
         changed = Sku.objects.get()
@@ -306,7 +306,7 @@ class NothingIsEditedTests(StockTestCase):
 class SkuAdminTests(StockTestCase):
     def add(self, **changes):
         form = {"code": "POT", "name": "Pot", "price_minor": "1999", "currency": "EUR"}
-        form |= {"is_active": "on", "is_tracked": "on"}
+        form |= {"is_active": "on", "is_tracked": "on", "sell_policy": "deny"}
         return self.client.post(ADD_SKU, form | changes, follow=True)
 
     def test_adds_a_sku_with_its_level(self):
@@ -330,6 +330,9 @@ class SkuAdminTests(StockTestCase):
             {"price_minor": "1000000001"},
             {"currency": "eur"},
             {"currency": "EURO"},
+            {"currency": "EUX"},
+            {"name": "Po\u0007t"},
+            {"sell_policy": "maybe"},
         ):
             with self.subTest(changes):
                 answer = self.add(**changes)
@@ -337,6 +340,15 @@ class SkuAdminTests(StockTestCase):
 
         self.assertEqual([sku.code for sku in Sku.objects.all()], ["CUP"])
         self.assertEqual(self.log(), [])
+
+    def test_lets_orders_wait_for_what_is_not_there(self):
+        self.add(sell_policy="backorder")
+        sku = Sku.objects.get(code="CUP")
+
+        self.client.post(sku_page(sku), self.open_page(sku) | {"sell_policy": "backorder"})
+
+        policies = Sku.objects.order_by("code").values_list("code", "sell_policy")
+        self.assertEqual(list(policies), [("CUP", "backorder"), ("POT", "backorder")])
 
     def open_page(self, sku):
         """Return what the page of a SKU holds before anything is changed."""
