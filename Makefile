@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev migrate shell manage test lint prove prove-deps soak dist image lock venv venv-dev
+.PHONY: help run dev migrate shell manage test lint prove prove-deps soak dist image bench bench-quick bench-deps lock venv venv-dev
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -9,6 +9,9 @@ BESIDE_SERVERS := $(BIN)/python -m config.embedded exec --
 # What `make prove` needs besides wheels; one list, for apt.
 PROVE_PACKAGES := wrk postgresql-15 redis-server prometheus chromium fonts-dejavu-core \
 	nginx haproxy iproute2 openssl
+# What the peers of `make bench` are built with.
+BENCH_PACKAGES := wrk golang-go golang-github-gin-gonic-gin-dev golang-github-jackc-pgx-v4-dev \
+	golang-github-gomodule-redigo-dev
 export PORT
 
 # What the checks of production look at; nobody's secret.
@@ -73,6 +76,27 @@ dist: venv-dev ## dist/sluice.pyz: the service in one file, everything but Pytho
 
 image: venv-dev ## build the image without an engine, let it serve, say its size (Debian, root)
 	SLUICE_ENV=trial $(BESIDE_SERVERS) deploy/try_image.sh
+
+bench: venv-dev bench/.venv/gin-peer ## orders a second beside Flask, FastAPI and Gin; a quarter of an hour
+	SLUICE_ENV=trial $(BIN)/python -m bench.compare
+
+bench-quick: venv-dev bench/.venv/gin-peer ## the same with fewer peers, in three minutes
+	SLUICE_ENV=trial $(BIN)/python -m bench.compare --quick
+
+bench-deps: ## install what the peers are built with (Debian; as root or with sudo)
+	@SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo) && $$SUDO apt-get update -q && \
+		$$SUDO env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+			$(BENCH_PACKAGES)
+
+bench/.venv/bin/gunicorn: bench/requirements.txt
+	$(PYTHON) -m venv bench/.venv
+	bench/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes --only-binary :all: -r bench/requirements.txt
+	@touch $@
+
+bench/.venv/gin-peer: bench/peers/gin/main.go bench/.venv/bin/gunicorn
+	@command -v go >/dev/null || { echo "sluice: there is no go; make bench-deps installs it" >&2; exit 1; }
+	cd bench/peers/gin && GO111MODULE=off GOPATH=/usr/share/gocode go build -o $(CURDIR)/$@ .
 
 lock: venv-dev ## pin every dependency anew, with hashes, from requirements*.in
 	for name in requirements requirements-fast requirements-trial requirements-dev; do \
