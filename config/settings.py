@@ -173,7 +173,7 @@ if SLUICE_ROLE == "web":
 GATE_ORDERS_MAX = env_int("GATE_ORDERS_MAX", default=256, at_least=1)
 GATE_OTHERS_MAX = env_int("GATE_OTHERS_MAX", default=2 * DB_POOL_SIZE, at_least=1)
 GATE_WAITING_MAX = env_int("GATE_WAITING_MAX", default=128, at_least=0)
-GATE_WAIT_MS_MAX = env_int("GATE_WAIT_MS_MAX", default=250, at_least=0, at_most=10_000)
+GATE_WAIT_MS_MAX = env_int("GATE_WAIT_MS_MAX", default=500, at_least=0, at_most=10_000)
 # No body may take longer to come, no reading call may begin another statement.
 REQUEST_DEADLINE_S = env_int("REQUEST_DEADLINE_S", default=10, at_least=1, at_most=25)
 
