@@ -142,10 +142,10 @@ class ActAdmin(ReadOnlyAdmin):
         row = self.get_object(request, object_id)
         context = dict(extra_context or {})
         if row is not None:
-            context = {"ways": self._ways(request, row), **self.story_of(row), **context}
+            context = {"ways": self._ways(request, row), **self.story_of(request, row), **context}
         return super().change_view(request, object_id, form_url, context)
 
-    def story_of(self, row: Any) -> dict[str, Any]:
+    def story_of(self, request: HttpRequest, row: Any) -> dict[str, Any]:
         """Return what the page of a row tells besides its fields."""
         return {}
 

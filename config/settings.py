@@ -249,6 +249,8 @@ ACCOUNTS_PROXIES = env_int("ACCOUNTS_PROXIES", default=0, at_least=0, at_most=10
 BODY_BYTES_MAX = 128 * 1024
 BULK_BODY_BYTES_MAX = 1024 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = BULK_BODY_BYTES_MAX
+# A form of the back office about an order of 1,000 lines has so many, and some more.
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 2_100
 SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"

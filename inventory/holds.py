@@ -124,15 +124,18 @@ def release_hold(
     provenance: Provenance,
     now: datetime,
     expected_versions: Sequence[int] | None = None,
+    is_of_anybody: bool = False,
 ) -> Answer:
     """
-    Give back what a hold of the caller's account keeps, before its deadline.
+    Give back what a hold keeps, before its deadline.
 
-    Raises HoldNotFound, HoldChanged, HoldNotLive, and what answer_once raises.
+    It must be of the caller's account unless it may be anybody's. Raises HoldNotFound,
+    HoldChanged, HoldNotLive, and what answer_once raises.
     """
 
     def release() -> Answer:
-        hold, levels = _lock_live(hold_id, request.account_id, expected_versions)
+        account_id = None if is_of_anybody else request.account_id
+        hold, levels = _lock_live(hold_id, account_id, expected_versions)
         _end("release", [hold], levels, provenance=provenance, now=now)
         holdstore.close_holds([Closing(hold.id, "released", hold.version + 1)])
         return _told("hold.released", hold_id, now=now)
@@ -290,12 +293,12 @@ def _check_lines(lines: Sequence[HoldLine], skus: Mapping[str, Sku]) -> None:
 
 
 def _lock_live(
-    hold_id: UUID, account_id: int, expected_versions: Sequence[int] | None
+    hold_id: UUID, account_id: int | None, expected_versions: Sequence[int] | None
 ) -> tuple[Hold, dict[int, Level]]:
     """Return a live hold whose levels are locked, and they."""
     # Asked before anything is locked: nobody can keep others' stock busy by naming their holds.
     before = holdstore.find_holds([hold_id]).get(hold_id)
-    if before is None or before.account_id != account_id:
+    if before is None or account_id not in (None, before.account_id):
         raise HoldNotFound
     levels = storage.lock_hold_levels([hold_id])
     hold = holdstore.find_holds([hold_id])[hold_id]

@@ -97,12 +97,13 @@ def create_location(*, code: str, name: str, priority: int = 0, is_active: bool 
         nonlocal attempts
         attempts += 1
         ours = Location.objects.filter(**wanted).first() if attempts > 1 else None
-        return ours or _add_location(**wanted)
+        return ours or add_location(**wanted)
 
     return commit(work)
 
 
-def _add_location(**wanted: Any) -> Location:
+def add_location(**wanted: Any) -> Location:
+    """Add a location as create_location does, in the caller's transaction."""
     try:
         with transaction.atomic():
             return Location.objects.create(**wanted)
@@ -119,15 +120,16 @@ def update_location(code: str, **changes: Any) -> Location:
     From one that is not active orders take nothing more; what it promised stays promised.
     Raises NoSuchLocation, and what commit raises.
     """
+    return commit(lambda: change_location(code, **changes))
 
-    def work() -> Location:
-        location = storage.lock_location(code)
-        for name, value in changes.items():
-            setattr(location, name, value)
-        location.save(update_fields=list(changes))
-        return location
 
-    return commit(work)
+def change_location(code: str, **changes: Any) -> Location:
+    """Change a location as update_location does, in the caller's transaction."""
+    location = storage.lock_location(code)
+    for name, value in changes.items():
+        setattr(location, name, value)
+    location.save(update_fields=list(changes))
+    return location
 
 
 def list_locations() -> list[Location]:

@@ -303,6 +303,7 @@ class Hold(models.Model):
     is_due: bool  # Of a hold that was listed: whether its deadline has passed.
 
     class Meta:
+        permissions = [("release_hold", "Can release holds of any account")]
         constraints = [
             models.CheckConstraint(
                 name="inventory_hold_of_one_order",
@@ -390,6 +391,7 @@ class Transfer(models.Model):
     closed_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
+        permissions = [("transfer_stock", "Can send and receive transfers")]
         constraints = [
             models.CheckConstraint(
                 name="inventory_transfer_adds_up",
@@ -448,6 +450,12 @@ class Stocktake(models.Model):
     version = models.IntegerField(default=1)
     created_at = models.DateTimeField()
     closed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        permissions = [
+            ("count_stock", "Can begin stocktakes and enter counts"),
+            ("approve_stocktake", "Can approve stocktakes"),
+        ]
 
     def __str__(self) -> str:
         return f"Stocktake of {self.location}"

@@ -33,7 +33,9 @@ from inventory.holds import (
     release_hold,
 )
 from inventory.keeping import (
+    add_location,
     add_sku,
+    change_location,
     change_sku,
     create_location,
     create_sku,
@@ -174,6 +176,7 @@ __all__ = [
     "TooFewToHold",
     "TransferClosed",
     "TransferNotFound",
+    "add_location",
     "add_sku",
     "adjust_stock",
     "allocate",
@@ -182,6 +185,7 @@ __all__ = [
     "book",
     "cancel_stocktake",
     "cancel_transfer",
+    "change_location",
     "change_sku",
     "count_lines",
     "count_stock",

@@ -142,7 +142,7 @@ class OrderAdmin(ActAdmin):
         term = search_term.strip()
         return (queryset.filter(_named(term)) if term else queryset), False
 
-    def story_of(self, row: Order) -> dict[str, Any]:
+    def story_of(self, request: HttpRequest, row: Order) -> dict[str, Any]:
         """Return its lines, its money, its notes, its timeline and the stock it moved."""
         return {
             "tables": [_lines(row), _allocations(row), _payments(row), _notes(row), _timeline(row)],

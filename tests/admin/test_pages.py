@@ -9,11 +9,21 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.usecases import issue_key
+from inventory.usecases import open_stocktake, send_transfer, start_import
 from rollout.codepath import override
 from rollout.document import EMPTY_DOCUMENT
 from rollout.usecases import Actor, publish
 from tests.admin.people import given_person
-from tests.builders import NOON, given_account, given_stock, place
+from tests.builders import (
+    NOON,
+    TESTER,
+    a_request,
+    given_account,
+    given_hold,
+    given_location,
+    given_stock,
+    place,
+)
 
 ROLES = ("viewer", "stock keeper", "order desk", "operator")
 # Django's own, for superusers.
@@ -25,6 +35,19 @@ def given_one_of_each():
     issue_key(user=shop, name="till", scopes=["orders:read"], now=NOON)
     given_stock("CUP", on_hand=10)
     place({"CUP": 2}, account=shop, reference="shop-1")
+    given_hold({"CUP": 1}, account=shop)
+    given_location("north")
+    send_transfer(
+        request=a_request(),
+        sku="CUP",
+        quantity=1,
+        source="main",
+        destination="north",
+        provenance=TESTER,
+        now=NOON,
+    )
+    open_stocktake(request=a_request(), location="main", provenance=TESTER, now=NOON)
+    start_import(name="goods.csv", content=b"sku\nCUP\n", provenance=TESTER, now=NOON)
     publish(EMPTY_DOCUMENT, expected_generation=0, actor=Actor("ann"), comment="empty")
 
 
@@ -50,6 +73,8 @@ class EveryPageTests(TestCase):
         yield address_of(opts, "changelist")
         yield address_of(opts, "change", pk)
         yield address_of(opts, "history", pk)
+        for form in getattr(model_admin, "acts", ()):
+            yield address_of(opts, form.slug(), *([pk] if form.is_of_a_row else []))
         request = type("Request", (), {"user": user})()
         if model_admin.has_add_permission(request):
             yield address_of(opts, "add")
@@ -70,10 +95,14 @@ class EveryPageTests(TestCase):
         self.assertLessEqual(
             {
                 "accounts.ApiKey",
+                "inventory.Hold",
                 "inventory.Location",
                 "inventory.Movement",
                 "inventory.Sku",
+                "inventory.StockImport",
                 "inventory.StockLevel",
+                "inventory.Stocktake",
+                "inventory.Transfer",
                 "orders.Order",
                 "rollout.AuditEvent",
                 "rollout.RolloutState",

@@ -10,9 +10,9 @@ from django.shortcuts import redirect
 from backoffice.acts import ActAdmin
 from backoffice.pages import ReadOnlyAdmin
 from config.errors import AppError
-from events.usecases import EventsError
-from inventory import usecases
-from inventory.forms import LEVEL_FORMS, SkuForm
+from inventory import storage, usecases
+from inventory.admin.asked import REFUSALS
+from inventory.admin.stock_forms import LEVEL_FORMS, LocationForm, SkuForm
 from inventory.models import Location, Movement, Sku, StockLevel
 from inventory.rules import MovementKind
 
@@ -22,11 +22,36 @@ COUNTERS = (
     *("on_hand", "unavailable", "safety", "held", "allocated", "available"),
     *("shortfall", "incoming", "backorder_limit"),
 )
-REFUSALS = (AppError, EventsError)
+
+
+class KeptAdmin(ReadOnlyAdmin):
+    """Rows that people keep: saved by the use cases, never deleted."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Allow it to whoever may."""
+        return request.user.has_perm(f"inventory.add_{self.opts.model_name}")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Allow it to whoever may: what is saved is what was changed, by the use case."""
+        return request.user.has_perm(f"inventory.change_{self.opts.model_name}")
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        """Show or save a row; what a use case refuses comes back as a message."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except AppError as refusal:
+            self.message_user(request, f"Nothing was saved: {refusal}", messages.WARNING)
+            return redirect(request.path)
 
 
 @admin.register(Sku)
-class SkuAdmin(ReadOnlyAdmin):
+class SkuAdmin(KeptAdmin):
     """What is sold. Saved by the use cases, never deleted: orders and the ledger name it."""
 
     form = SkuForm
@@ -45,28 +70,6 @@ class SkuAdmin(ReadOnlyAdmin):
         """Return what is decided once: the code, and whether stock runs out."""
         return ("code", "is_tracked", "created_at", "updated_at") if obj else ()
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Allow it to whoever may."""
-        return request.user.has_perm("inventory.add_sku")
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Allow it to whoever may: what is saved is what was changed, by the use case."""
-        return request.user.has_perm("inventory.change_sku")
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        """Show or save a SKU; what a use case refuses comes back as a message."""
-        try:
-            return super().changeform_view(request, object_id, form_url, extra_context)
-        except AppError as refusal:
-            self.message_user(request, f"Nothing was saved: {refusal}", messages.WARNING)
-            return redirect(request.path)
-
     def save_model(self, request: HttpRequest, obj: Sku, form: SkuForm, change: bool) -> None:
         """Ask the use case; write only what was changed, so that two people undo nothing."""
         values = {name: form.cleaned_data[name] for name in form.changed_data}
@@ -77,10 +80,27 @@ class SkuAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Location)
-class LocationAdmin(ReadOnlyAdmin):
-    """Places where stock lies."""
+class LocationAdmin(KeptAdmin):
+    """Places where stock lies. Never deleted: one that is not used is not active."""
 
-    list_display = ("code", "name")
+    form = LocationForm
+    list_display = ("code", "name", "priority", "is_active")
+
+    def get_readonly_fields(
+        self, request: HttpRequest, obj: Location | None = None
+    ) -> tuple[str, ...]:
+        """Return what is decided once: the code."""
+        return ("code",) if obj else ()
+
+    def save_model(
+        self, request: HttpRequest, obj: Location, form: LocationForm, change: bool
+    ) -> None:
+        """Ask the use case; write only what was changed."""
+        values = {name: form.cleaned_data[name] for name in form.changed_data}
+        if not change:
+            obj.pk = usecases.add_location(**form.cleaned_data).pk
+        elif values:
+            usecases.change_location(obj.code, **values)
 
 
 class StockFilter(admin.SimpleListFilter):
@@ -90,15 +110,18 @@ class StockFilter(admin.SimpleListFilter):
     parameter_name = "stock"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """Return the two states that are worth a look."""
-        return [("none", "Nothing available"), ("shortfall", "Promised more than there is")]
+        """Return the states that are worth a look."""
+        return [
+            *(("low", "Low"), ("none", "Nothing available")),
+            *(("shortfall", "Promised more than there is"), ("waiting", "Orders are waiting")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Narrow the list."""
         if self.value() == "none":
             promised = F("unavailable") + F("safety") + F("held") + F("allocated")
             return queryset.filter(on_hand__lte=promised)
-        return queryset.filter(shortfall__gt=0) if self.value() == "shortfall" else queryset
+        return queryset & storage.list_levels(state=self.value()) if self.value() else queryset
 
 
 @admin.register(StockLevel)
@@ -112,7 +135,7 @@ class StockLevelAdmin(ActAdmin):
     list_select_related = ("sku", "location")
     search_fields = ("sku__code__startswith",)
     search_help_text = "The beginning of a SKU's code, in its own upper and lower case."
-    fields = readonly_fields = ("sold_as",)
+    fields = readonly_fields = ("sold_as", "low_at")
     acts = LEVEL_FORMS
     refusals = REFUSALS
     change_form_template = "admin/inventory/stocklevel/change_form.html"
@@ -128,7 +151,7 @@ class StockLevelAdmin(ActAdmin):
         levels: QuerySet[StockLevel] = super().get_queryset(request)
         return levels.filter(sku__is_tracked=True).select_related("sku", "location")
 
-    def story_of(self, row: StockLevel) -> dict[str, Any]:
+    def story_of(self, request: HttpRequest, row: StockLevel) -> dict[str, Any]:
         """Return its counters, and what made them so."""
         counters = [
             {"name": name, "label": name.replace("_", " "), "units": getattr(row, name)}

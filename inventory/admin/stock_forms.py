@@ -9,12 +9,18 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from backoffice.acts import ActForm, Done
-from events.usecases import Answer, keyed_request
+from events.usecases import Answer
 from inventory import usecases
+from inventory.admin.asked import REASON_CHOICES, asked, provenance_of
 from inventory.iso import CURRENCIES
-from inventory.models import Sku, StockLevel
+from inventory.models import Location, Sku, StockLevel
 from inventory.rules import CONTROL_CHARACTERS, PRICE_MINOR_MAX, REASONS, SKU_CODE, UNITS_MAX
-from inventory.usecases import Provenance
+
+is_printable = RegexValidator(
+    f"[{CONTROL_CHARACTERS}]",
+    "No control characters: they break files and labels.",
+    inverse_match=True,
+)
 
 
 class SkuForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -48,13 +54,7 @@ class SkuForm(forms.ModelForm):  # type: ignore[type-arg]
             # What the page showed travels with it: else what another person saved meanwhile
             # would look like a change of this one, and be undone.
             field.show_hidden_initial = self.instance.pk is not None
-        self.fields["name"].validators.append(
-            RegexValidator(
-                f"[{CONTROL_CHARACTERS}]",
-                "No control characters: they break files and labels.",
-                inverse_match=True,
-            )
-        )
+        self.fields["name"].validators.append(is_printable)
 
     def clean_currency(self) -> str:
         """Refuse what is no currency of ISO 4217."""
@@ -62,6 +62,30 @@ class SkuForm(forms.ModelForm):  # type: ignore[type-arg]
         if currency not in CURRENCIES:
             raise forms.ValidationError(f"{currency} is not a currency of ISO 4217.")
         return currency
+
+
+class LocationForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A location, with the bounds that the API has."""
+
+    code = forms.RegexField(
+        r"^[A-Za-z0-9._-]+\Z", max_length=32, help_text="Never changed afterwards."
+    )
+    priority = forms.IntegerField(
+        min_value=-1_000,
+        max_value=1_000,
+        initial=0,
+        help_text="Orders ask the lowest first.",
+    )
+
+    class Meta:
+        model = Location
+        fields = ("code", "name", "priority", "is_active")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for field in self.fields.values():
+            field.show_hidden_initial = self.instance.pk is not None  # As in SkuForm.
+        self.fields["name"].validators.append(is_printable)
 
 
 class LevelForm(ActForm):
@@ -82,11 +106,9 @@ class LevelForm(ActForm):
     def common(self, request: HttpRequest) -> dict[str, Any]:
         """Return what every movement of this level is told."""
         return {
-            "request": keyed_request(**self.as_request(request)),
             "sku": self.row.sku.code,
             "location": self.row.location.code,
-            "provenance": provenance_of(request),
-            "now": timezone.now(),
+            **asked(self, request),
         }
 
     def done(self, answer: Answer) -> Done:
@@ -124,7 +146,7 @@ class AdjustForm(LevelForm):
     explanation = "Corrects what is on hand by a difference: -3 when three broke."
 
     delta = forms.IntegerField(min_value=-UNITS_MAX, max_value=UNITS_MAX, label="Difference")
-    reason = forms.ChoiceField(choices=[("", "Choose a reason"), *((r, r) for r in REASONS)])
+    reason = forms.ChoiceField(choices=REASON_CHOICES)
 
     def clean_delta(self) -> int:
         """Refuse a correction that corrects nothing."""
@@ -174,13 +196,73 @@ class CountForm(LevelForm):
         return self.done(answer)
 
 
-LEVEL_FORMS: tuple[type[LevelForm], ...] = (ReceiveForm, AdjustForm, CountForm)
+class QuarantineForm(LevelForm):
+    """Units that are there and not sold, or sold again."""
+
+    verb, permission = "Quarantine", "inventory.adjust_stock"
+    explanation = "Units that are there but not to be sold: 3 puts three aside, -3 lets them go."
+
+    delta = forms.IntegerField(min_value=-UNITS_MAX, max_value=UNITS_MAX, label="Difference")
+    reason = forms.ChoiceField(choices=REASON_CHOICES)
+    note = forms.CharField(max_length=255, required=False)
+
+    def clean_delta(self) -> int:
+        """Refuse a difference that is none."""
+        delta: int = self.cleaned_data["delta"]
+        if delta == 0:
+            raise forms.ValidationError("A difference of 0 puts nothing aside.")
+        return delta
+
+    def act(self, request: HttpRequest) -> Done:
+        """Put them aside, or let them go."""
+        said = {name: value for name, value in self.cleaned_data.items() if name != "key"}
+        answer = usecases.quarantine_stock(**said, **self.common(request))
+        aside = orjson.loads(answer.body)["unavailable"]
+        told = f"{self.row}: {said['delta']:+,} to {aside:,} in quarantine ({said['reason']})"
+        return Done(told, answer.is_replayed)
 
 
-def provenance_of(request: HttpRequest) -> Provenance:
-    """Return who moves stock, and through what."""
-    return Provenance(
-        actor=request.user.get_username(),
-        source="admin",
-        trace_id=getattr(request, "trace_id", ""),
+class PolicyForm(LevelForm):
+    """What of a level is not sold, and when it is low. The same twice changes nothing more."""
+
+    verb, permission = "Set limits", "inventory.change_sku"
+
+    safety = forms.IntegerField(
+        min_value=0, max_value=UNITS_MAX, label="Safety", help_text="Units that are never promised."
     )
+    low_at = forms.IntegerField(
+        min_value=0,
+        max_value=UNITS_MAX,
+        label="Low at",
+        help_text="With fewer available it is on the list of what is low; 0 for never.",
+    )
+    backorder_limit = forms.IntegerField(
+        min_value=0,
+        max_value=UNITS_MAX,
+        label="Backorder limit",
+        help_text="So many may be promised that are not there, of a SKU that is sold so.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name in ("safety", "low_at", "backorder_limit"):
+            self.fields[name].show_hidden_initial = True  # As in SkuForm.
+
+    @classmethod
+    def first_values(cls, row: StockLevel) -> dict[str, Any]:
+        """Return the limits as they are."""
+        return {name: getattr(row, name) for name in ("safety", "low_at", "backorder_limit")}
+
+    def act(self, request: HttpRequest) -> Done:
+        """Set what was changed: two people undo nothing of each other's."""
+        changed = {name: self.cleaned_data[name] for name in self.changed_data if name != "key"}
+        where = {"location": self.row.location.code, "provenance": provenance_of(request)}
+        usecases.set_policy(self.row.sku.code, **where, now=timezone.now(), **changed)
+        said = ", ".join(f"{name.replace('_', ' ')} {units:,}" for name, units in changed.items())
+        return Done(f"{self.row}: {said or 'nothing was changed'}.")
+
+
+LEVEL_FORMS: tuple[type[LevelForm], ...] = (
+    *(ReceiveForm, AdjustForm, CountForm),
+    *(QuarantineForm, PolicyForm),
+)
