@@ -80,6 +80,8 @@ class Order(models.Model):
                 condition=~Q(reference=""),
             ),
             models.Index(fields=["account", "status", "-id"], name="orders_by_status"),
+            # What a canary took is looked for while it has taken few.
+            models.Index(fields=["account", "served_version", "-id"], name="orders_by_version"),
             models.Index(
                 fields=["account", "-id"],
                 name="orders_by_attention",

@@ -139,10 +139,9 @@ def list_orders(
 
     account_id None sees all accounts.
     """
-    orders = storage.list_orders(account_id=account_id, where=where)
-    if before_id is not None:
-        orders = orders.filter(pk__lt=before_id)
-    rows = list(orders[: limit + 1])
+    rows = storage.list_newest(
+        account_id=account_id, where=where, before_id=before_id, limit=limit + 1
+    )
     return rows[:limit], rows[limit - 1].pk if len(rows) > limit else None
 
 
