@@ -78,8 +78,44 @@ WITH written AS (
 INSERT INTO events_outbox (position, event_id) SELECT position, id FROM written
 """
 
+# No index leads to an answer by what it says: all are read, and seldom.
+FIND_ANSWERS_BEGINNING = """
+SELECT account_id, key, body FROM events_idempotencykey
+ WHERE status < 400 AND left(body, %s) = ANY(%s)
+"""
+
+REWRITE_ANSWERS = """
+UPDATE events_idempotencykey k SET body = r.body
+  FROM jsonb_to_recordset(%s::jsonb) AS r(account_id bigint, key text, body text)
+ WHERE k.account_id = r.account_id AND k.key = r.key
+"""
+
+REWRITE_EVENTS = """
+UPDATE events_event e SET data = r.data
+  FROM jsonb_to_recordset(%s::jsonb) AS r(id uuid, data jsonb)
+ WHERE e.id = r.id
+"""
+
+# What a receiver answered may repeat what it was told. By lane, for there is no index by event.
+FORGET_RECEIVERS_ANSWERS = """
+UPDATE events_delivery d SET answer = ''
+  FROM events_event e, events_lane l
+ WHERE e.aggregate_type = %s AND e.aggregate_id = ANY(%s)
+   AND d.lane_id = l.id AND d.event_id = e.id AND d.answer <> ''
+"""
+
 # Statements that the server prepares; a test prepares each against the migrated schema.
-HOT_STATEMENTS = (CLAIM_KEYS, FIND_ANSWERS, KEEP_ANSWERS, DROP_KEYS, ADD_EVENTS)
+HOT_STATEMENTS = (
+    CLAIM_KEYS,
+    FIND_ANSWERS,
+    KEEP_ANSWERS,
+    DROP_KEYS,
+    ADD_EVENTS,
+    FIND_ANSWERS_BEGINNING,
+    REWRITE_ANSWERS,
+    REWRITE_EVENTS,
+    FORGET_RECEIVERS_ANSWERS,
+)
 
 
 @contextmanager
@@ -182,6 +218,36 @@ def list_events(aggregate_type: str, aggregate_id: str) -> QuerySet[Event]:
     return Event.objects.filter(aggregate_type=aggregate_type, aggregate_id=aggregate_id).order_by(
         "aggregate_version"
     )
+
+
+def list_events_of(aggregate_type: str, aggregate_ids: Sequence[str]) -> QuerySet[Event]:
+    """Return the events of aggregates, in no order."""
+    return Event.objects.filter(aggregate_type=aggregate_type, aggregate_id__in=aggregate_ids)
+
+
+def find_answers_beginning(beginnings: Sequence[str]) -> list[tuple[int, str, str]]:
+    """Return account, key and body of the accepted answers that begin so; all of one length."""
+    if not beginnings:
+        return []
+    asked = (len(beginnings[0]), list(beginnings))
+    return hot_cursor().execute(FIND_ANSWERS_BEGINNING, asked).fetchall()
+
+
+def rewrite_answers(answers: Sequence[tuple[int, str, str]]) -> None:
+    """Give keys other bodies; account, key and body each."""
+    rows = [{"account_id": account, "key": key, "body": body} for account, key, body in answers]
+    hot_cursor().execute(REWRITE_ANSWERS, (document(rows),))
+
+
+def rewrite_events(events: Sequence[Event]) -> None:
+    """Write what events tell."""
+    rows = [{"id": event.pk, "data": event.data} for event in events]
+    hot_cursor().execute(REWRITE_EVENTS, (document(rows),))
+
+
+def forget_receivers_answers(aggregate_type: str, aggregate_ids: Sequence[str]) -> None:
+    """Forget what receivers answered to the events of aggregates."""
+    hot_cursor().execute(FORGET_RECEIVERS_ANSWERS, (aggregate_type, list(aggregate_ids)))
 
 
 def measure_outbox() -> tuple[int, float]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from events import storage
 from events.durable import commit, connect, document, hot_cursor, pipeline
@@ -61,6 +61,8 @@ __all__ = [
     "release_keys",
     "repeat_answer",
     "retell",
+    "rewrite_answers",
+    "rewrite_events",
     "use_case",
 ]
 
@@ -210,6 +212,38 @@ def record_events(events: Sequence[NewEvent]) -> None:
     """
     if events:
         storage.add_events(events)
+
+
+def rewrite_answers(beginnings: Sequence[str], rewrite: Callable[[str], str]) -> int:
+    """
+    Change what accepted keys are answered, in the caller's transaction; return how many there were.
+
+    beginnings: with which the bodies begin, all of one length. Reads every key of every account.
+    """
+    found = storage.find_answers_beginning(beginnings)
+    storage.rewrite_answers([(account, key, rewrite(body)) for account, key, body in found])
+    return len(found)
+
+
+def rewrite_events(
+    aggregate_type: str,
+    aggregate_ids: Sequence[str],
+    rewrite: Callable[[dict[str, Any]], dict[str, Any]],
+) -> int:
+    """
+    Change what the events of aggregates tell, in the caller's transaction; return how many changed.
+
+    What is sent from then on is the new form; what receivers answered before is forgotten.
+    """
+    changed = []
+    for event in storage.list_events_of(aggregate_type, aggregate_ids):
+        data = rewrite(event.data)
+        if data != event.data:
+            event.data = data
+            changed.append(event)
+    storage.rewrite_events(changed)
+    storage.forget_receivers_answers(aggregate_type, aggregate_ids)
+    return len(changed)
 
 
 def show_waiting() -> None:

@@ -253,7 +253,9 @@ def expire_orders(*, provenance: Provenance, now: datetime, limit: int) -> int:
             return []
         release_orders(order_ids, provenance=provenance, now=now, reason="expired")
         orders = list(storage.list_by_id(order_ids))
-        record_events([_event(order, "order.expired", {}, provenance, now) for order in orders])
+        record_events(
+            [change_event(order, "order.expired", {}, provenance, now) for order in orders]
+        )
         return orders
 
     expired = commit(expire)
@@ -280,7 +282,9 @@ def _change(asked: ChangeRequest, work: Callable[[OrderState], Changed | None]) 
         storage.save_order(before, changed.after, now=asked.now)
         storage.add_unit_changes(changed.after, changed.unit_changes, now=asked.now)
         after = storage.get_order(order.id, account_id=None)
-        record_events([_event(after, changed.event, changed.told, asked.provenance, asked.now)])
+        record_events(
+            [change_event(after, changed.event, changed.told, asked.provenance, asked.now)]
+        )
         return _answer(after)
 
     answer = answer_once(asked.request, change)
@@ -300,9 +304,10 @@ def _text(order: Order) -> OrderText:
     return OrderText(orjson.dumps(stored_document(order)).decode(), etag(order.version))
 
 
-def _event(
+def change_event(
     order: Order, name: str, told: dict[str, Any], provenance: Provenance, now: datetime
 ) -> NewEvent:
+    """Return the event of a change: the order as it is now, who changed it, and what is told."""
     return NewEvent(
         name,
         "order",

@@ -245,6 +245,30 @@ class Note(models.Model):
         return f"Note on version {self.order_version}"
 
 
+class Erasure(models.Model):
+    """
+    That the data of a person were erased: when, by whom, how much. Not whose.
+
+    customer: what stands in its place since then.
+    """
+
+    account_id = models.BigIntegerField()
+    customer = models.CharField(max_length=128)
+    orders = models.IntegerField()
+    notes = models.IntegerField()
+    events = models.IntegerField()
+    answers = models.IntegerField()
+    actor = models.CharField(max_length=150)
+    reason = models.CharField(max_length=255)
+    erased_at = models.DateTimeField()
+
+    class Meta:
+        default_permissions = ("view",)
+
+    def __str__(self) -> str:
+        return f"{self.orders} orders of {self.customer}"
+
+
 class Reconciliation(models.Model):
     """A comparison of the books: when, and how much was not as it must be."""
 

@@ -25,6 +25,26 @@ class OrderNotFound(AppError):
         super().__init__("There is no such order.")
 
 
+class CustomerNotFound(AppError):
+    """The account has no order of this customer."""
+
+    code, kind = "customer_not_found", "not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no order of this customer.")
+
+
+class CustomerHasOpenOrders(AppError):
+    """Orders of the customer are still to be sent or paid: who sends them needs the address."""
+
+    code, kind = "customer_has_open_orders", "conflict"
+    facts = ("numbers",)
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        super().__init__(f"{len(numbers)} orders of this customer are not finished.")
+        self.numbers = list(numbers)
+
+
 class OrderInvalid(AppError):
     """An order that is well formed but cannot be: unknown SKU, two currencies, a total below 0."""
 

@@ -10,7 +10,7 @@ from django.db.models import Prefetch, QuerySet
 
 from events.usecases import document, hot_cursor
 from orders.lifecycle import LineChange, OrderState, Payment
-from orders.models import Line, Note, Order, PaymentEvent
+from orders.models import Erasure, Line, Note, Order, PaymentEvent
 from orders.rules import NewOrder, OrderFilter, OrderNotFound
 
 EVERY_ORDER = OrderFilter()
@@ -89,6 +89,12 @@ UPDATE orders_order o
 RETURNING o.id
 """
 
+ERASE_ORDERS = """
+UPDATE orders_order
+   SET customer = %s, ship_to = NULL, metadata = NULL, version = version + 1, updated_at = %s
+ WHERE id = ANY(%s)
+"""
+
 # DISTINCT would read every order.
 LIST_ACCOUNTS = """
 WITH RECURSIVE account AS (
@@ -112,6 +118,7 @@ HOT_STATEMENTS = (
     ADD_PAYMENT_EVENT,
     EXPIRE_ORDERS,
     LIST_ACCOUNTS,
+    ERASE_ORDERS,
 )
 
 
@@ -332,3 +339,30 @@ def expire_orders(*, limit: int, now: datetime) -> list[UUID]:
 def list_by_id(order_ids: Sequence[UUID]) -> QuerySet[Order]:
     """Return orders with their lines, newest first."""
     return list_orders(account_id=None).filter(pk__in=order_ids)
+
+
+def lock_customer(customer: str, *, account_id: int) -> list[Order]:
+    """Return all orders of a customer of an account with their lines, locked."""
+    where = OrderFilter(customer=customer)
+    orders = list_orders(account_id=account_id, where=where).select_for_update(no_key=True)
+    return list(orders.order_by("pk"))
+
+
+def erase_orders(order_ids: Sequence[UUID], *, customer: str, now: datetime) -> None:
+    """Write another customer into locked orders, one version on, without address and metadata."""
+    hot_cursor().execute(ERASE_ORDERS, (customer, now, list(order_ids)))
+
+
+def erase_notes(order_ids: Sequence[UUID], *, text: str) -> int:
+    """Write another text into the notes of orders; return how many there were."""
+    return Note.objects.filter(order_id__in=order_ids).update(text=text)
+
+
+def list_payments(order_id: UUID) -> QuerySet[PaymentEvent]:
+    """Return what providers said of an order, first to last."""
+    return PaymentEvent.objects.filter(order_id=order_id).order_by("order_version")
+
+
+def add_erasure(**members: Any) -> Erasure:
+    """Note that data were erased."""
+    return Erasure.objects.create(**members)

@@ -29,10 +29,13 @@ from orders.lifecycle import (
 )
 from orders.metrics import count_told
 from orders.models import Note, Order
+from orders.personal import erase_customer, export_customer
 from orders.placement import Placement, weight_of
 from orders.reading import OrderText
 from orders.rules import (
     Charge,
+    CustomerHasOpenOrders,
+    CustomerNotFound,
     InsufficientStock,
     LineDraft,
     OrderDraft,
@@ -45,6 +48,8 @@ __all__ = [
     "ChangeRequest",
     "Charge",
     "Comeback",
+    "CustomerHasOpenOrders",
+    "CustomerNotFound",
     "Cut",
     "InsufficientStock",
     "LineDraft",
@@ -60,7 +65,9 @@ __all__ = [
     "Placement",
     "add_note",
     "cancel_order",
+    "erase_customer",
     "expire_orders",
+    "export_customer",
     "fulfill_order",
     "list_notes",
     "list_orders",

@@ -9,7 +9,7 @@ FILLED_TABLES = (
     "inventory_allocation, inventory_hold, inventory_holdline, inventory_movement, "
     "inventory_stocklevel, inventory_sku, inventory_stocktake, "
     "inventory_stockimport, inventory_stockimportrow, "
-    "orders_line, orders_order, orders_reconciliation, auth_user"
+    "orders_line, orders_order, orders_reconciliation, orders_erasure, auth_user"
 )
 
 

@@ -8,7 +8,10 @@ from orders.lifecycle import TRANSITIONS, Action, Attention, PaymentStatus, Stat
 
 PROJECT = Path(__file__).resolve().parents[2]
 TEXT = (PROJECT / "docs" / "orders.md").read_text(encoding="utf-8")
-CODE = (PROJECT / "orders" / "changes.py").read_text(encoding="utf-8")
+CODE = "".join(
+    (PROJECT / "orders" / name).read_text(encoding="utf-8")
+    for name in ("changes.py", "personal.py")
+)
 
 
 class OrdersPageTests(unittest.TestCase):
