@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('orders', '0007_orders_by_version'),
+        ('orders', '0009_orders_by_version'),
     ]
 
     operations = [

@@ -8,7 +8,7 @@ class Migration(migrations.Migration):
     # CREATE INDEX CONCURRENTLY: orders are taken meanwhile.
     atomic = False
 
-    dependencies = [("orders", "0006_reconciliation")]
+    dependencies = [("orders", "0008_order_roles")]
 
     operations = [
         AddIndexConcurrently(
