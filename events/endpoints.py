@@ -14,7 +14,7 @@ from django.db import transaction
 from events import storage, subscribing
 from events.addresses import read_address
 from events.durable import hot_cursor
-from events.errors import EndpointDisabled, TooManyEndpoints, TypesForbidden
+from events.errors import EndpointDisabled, EndpointNotFound, TooManyEndpoints, TypesForbidden
 from events.models import Delivery, Endpoint, Event
 from events.rules import Audience, NewEvent
 from events.signing import new_secret, seal, unseal
@@ -209,6 +209,20 @@ def replay_dead(endpoint_id: UUID, *, account_id: int) -> Replayed:
     return Replayed(again, has_more=again == REPLAYED_MAX)
 
 
+def replay_delivery(delivery_id: int) -> bool:
+    """
+    Deliver one event to its endpoint again; return False when it is on its way already.
+
+    Raises EndpointNotFound and EndpointDisabled.
+    """
+    with transaction.atomic():
+        endpoint_id = subscribing.find_lane_endpoint(delivery_id)
+        if endpoint_id is None:
+            raise EndpointNotFound
+        _lock_enabled(endpoint_id, None)
+        return subscribing.replay_one(delivery_id)
+
+
 def replay_range(
     endpoint_id: UUID, *, account_id: int, since: datetime, until: datetime
 ) -> Replayed:
@@ -242,7 +256,7 @@ def secrets_of(sealed: Sequence[str | None]) -> list[str]:
     return [unseal(text) for text in sealed if text]
 
 
-def _lock_enabled(endpoint_id: UUID, account_id: int) -> Endpoint:
+def _lock_enabled(endpoint_id: UUID, account_id: int | None) -> Endpoint:
     endpoint = subscribing.lock_endpoint(endpoint_id, account_id=account_id)
     if not endpoint.is_enabled:
         raise EndpointDisabled

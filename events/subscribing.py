@@ -69,6 +69,11 @@ UPDATE events_delivery SET state = 'pending', attempts = 0, due_at = now()
    AND state = 'dead'
 """
 
+REPLAY_ONE = """
+UPDATE events_delivery SET state = 'pending', attempts = 0, due_at = now()
+ WHERE id = %s AND state <> 'pending'
+"""
+
 # Whoever has the lane now remembers the failures: it loses it, and the next one begins anew.
 FORGET_FAILURES = """
 UPDATE events_lane
@@ -84,7 +89,7 @@ SELECT e.id FROM events_endpoint e JOIN events_lane l ON l.id = e.lane_id
  ORDER BY e.id
 """
 
-STATEMENTS = (ADD_PING, REPLAY_RANGE, REPLAY_DEAD, FORGET_FAILURES, FIND_FAILING)
+STATEMENTS = (ADD_PING, REPLAY_RANGE, REPLAY_DEAD, REPLAY_ONE, FORGET_FAILURES, FIND_FAILING)
 
 
 def list_endpoints(account_id: int) -> QuerySet[Endpoint]:
@@ -228,3 +233,14 @@ def replay_range(
 def replay_dead(lane_id: int, *, limit: int) -> int:
     """Deliver at most limit dead letters of a lane again, oldest first; return how many."""
     return hot_cursor().execute(REPLAY_DEAD, (lane_id, limit)).rowcount
+
+
+def find_lane_endpoint(delivery_id: int) -> UUID | None:
+    """Return the endpoint that a delivery goes to; None when it goes to none, or is not there."""
+    lanes = Delivery.objects.filter(pk=delivery_id).values("lane")
+    return Endpoint.objects.filter(lane__in=lanes).values_list("pk", flat=True).first()
+
+
+def replay_one(delivery_id: int) -> bool:
+    """Deliver one event again; return False when it is on its way already."""
+    return hot_cursor().execute(REPLAY_ONE, (delivery_id,)).rowcount == 1

@@ -71,8 +71,8 @@ class LocationForm(forms.ModelForm):  # type: ignore[type-arg]
         r"^[A-Za-z0-9._-]+\Z", max_length=32, help_text="Never changed afterwards."
     )
     priority = forms.IntegerField(
-        min_value=-1_000,
-        max_value=1_000,
+        min_value=-1_000_000,
+        max_value=1_000_000,
         initial=0,
         help_text="Orders ask the lowest first.",
     )

@@ -9,6 +9,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from accounts.usecases import issue_key
+from events.endpoints import create_endpoint, ping_endpoint
+from events.rules import Audience
 from inventory.usecases import open_stocktake, send_transfer, start_import
 from rollout.codepath import override
 from rollout.document import EMPTY_DOCUMENT
@@ -47,6 +49,10 @@ def given_one_of_each():
         now=NOON,
     )
     open_stocktake(request=a_request(), location="main", provenance=TESTER, now=NOON)
+    audience = Audience(shop.pk, sees_shared=True)
+    url = "https://shop.example/hook"
+    endpoint, _ = create_endpoint(audience=audience, url=url, types=[], description="", now=NOON)
+    ping_endpoint(endpoint.pk, account_id=shop.pk, now=NOON)
     start_import(name="goods.csv", content=b"sku\nCUP\n", provenance=TESTER, now=NOON)
     publish(EMPTY_DOCUMENT, expected_generation=0, actor=Actor("ann"), comment="empty")
 
@@ -95,6 +101,9 @@ class EveryPageTests(TestCase):
         self.assertLessEqual(
             {
                 "accounts.ApiKey",
+                "events.Delivery",
+                "events.Endpoint",
+                "events.Event",
                 "inventory.Hold",
                 "inventory.Location",
                 "inventory.Movement",
@@ -115,7 +124,7 @@ class EveryPageTests(TestCase):
         for role in ROLES:
             self.client.force_login(given_person(role))
             for opts, _ in registered():
-                if opts.app_label in ("inventory", "orders"):
+                if opts.app_label in ("events", "inventory", "orders"):
                     with self.subTest(role=role, model=opts.label):
                         answer = self.client.get(address_of(opts, "changelist"))
                         self.assertEqual(answer.status_code, 200)
@@ -136,7 +145,7 @@ class EveryPageTests(TestCase):
         self.client.force_login(given_person("operator"))
 
         for opts, _ in registered():
-            if opts.app_label in ("inventory", "orders"):
+            if opts.app_label in ("events", "inventory", "orders"):
                 page = address_of(opts, "changelist")
                 for query in ("", "?q=CUP", "?_facets=True", "?all=", "?p=3", "?o=2.-1"):
                     with self.subTest(page + query):
