@@ -118,7 +118,10 @@ def disable_endpoint(endpoint_id: UUID, *, reason: str, now: datetime) -> bool:
     Returns False when it was disabled or deleted already.
     """
     with transaction.atomic():
-        endpoint = subscribing.lock_endpoint(endpoint_id, account_id=None)
+        try:
+            endpoint = subscribing.lock_endpoint(endpoint_id, account_id=None)
+        except EndpointNotFound:
+            return False
         if not endpoint.is_enabled:
             return False
         _switch(endpoint, reason, now)

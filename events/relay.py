@@ -297,7 +297,7 @@ class Relay:
 
     def _send_events(self, way: Way, webhook: Webhook) -> None:
         while (due := way.lane.take()) is not None:
-            attempt = webhook.send(due.event)
+            attempt = _attempt(way, webhook, due)
             delay = None
             if attempt.is_success:
                 way.lane.succeed([due])
@@ -379,6 +379,16 @@ class Relay:
         metrics.show_outbox(*storage.measure_outbox())
         for name, pending, age_s, is_resting in statements.measure_lanes():
             metrics.show_lane(name, pending=pending, age_s=age_s, is_resting=is_resting)
+
+
+def _attempt(way: Way, webhook: Webhook, due: Due) -> Attempt:
+    try:
+        return webhook.send(due.event)
+    except Exception:
+        # Ours to mend, but a failure like any other until then: what nobody settles keeps its
+        # aggregate shut for as long as this relay lives.
+        logger.exception("event %s could not be sent through lane %s", due.event.id, way.name)
+        return Attempt(error="internal_error")
 
 
 def _outgoing(due: Due) -> Outgoing:

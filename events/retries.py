@@ -98,7 +98,7 @@ def read_retry_after(header: str | None, *, now: datetime) -> float | None:
         return float(min(int(text[:9]), RETRY_AFTER_S_MAX))
     try:
         at = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if at.tzinfo is None:
         return None

@@ -17,6 +17,7 @@ from events.models import Delivery, Endpoint, Event, Lane, Outbox
 from events.relay import Relay
 from events.retries import DELAYS_S
 from events.rules import Audience
+from events.signing import seal
 from events.sinks import JsonLines
 from events.usecases import NewEvent, record_events
 from tests.builders import NOON
@@ -227,6 +228,37 @@ class EndpointTroubleTests(RelayTestCase):
         told = Event.objects.get(type="webhook.disabled")
         assert (told.account_id, told.data["reason"]) == (1, "gone")
         assert told.data["webhook_id"] == str(endpoint.pk)
+
+    def test_410_of_one_that_is_deleted_meanwhile_stops_no_relay(self):
+        endpoint, _ = self.given_webhook()
+
+        def be_deleted(call):
+            endpoints.delete_endpoint(endpoint.pk, account_id=1, now=timezone.now())
+            connection.close()
+            return 410, {}, b""
+
+        self.receiver.answer = be_deleted
+        record()
+
+        self.steps(lambda: Delivery.objects.filter(status=410).exists())
+        self.relay.step()
+
+        assert Endpoint.objects.get().disabled_reason == "deleted"
+        assert not Event.objects.filter(type="webhook.disabled").exists()
+
+    def test_an_event_that_cannot_even_be_signed_fails_and_is_tried_again(self):
+        endpoint, _ = self.given_webhook()
+        Endpoint.objects.update(sealed_secret=seal("whsec_x"))
+        record()
+
+        with self.assertLogs("events.relay", "ERROR"):
+            self.steps(lambda: Delivery.objects.filter(attempts=1).exists())
+        assert Delivery.objects.get().error == "internal_error"
+        endpoints.rotate_secret(
+            endpoint.pk, account_id=1, overlap_hours=0, now=timezone.now() - timedelta(seconds=1)
+        )
+        self.let_time_pass(seconds=6)
+        self.steps(self.settled("delivered"))
 
     def test_five_days_of_failures_disable_it_and_enabling_lets_it_go_on(self):
         endpoint, _ = self.given_webhook()
