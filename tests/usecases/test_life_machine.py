@@ -1,11 +1,10 @@
 """
 Everything that can befall orders and stock, in any order, beside a model in memory.
 
-The model knows nothing of the program: it says what a shop would do with a pencil. What is added
-to the program gets a method of Shop and a rule of LifeMachine.
+What is added to the program gets a method of Shop and a rule of LifeMachine.
 """
 
-from dataclasses import dataclass, field
+import json
 
 import pytest
 from django.db import connection
@@ -23,7 +22,18 @@ from hypothesis.stateful import (
 )
 
 from config.errors import AppError
-from inventory.usecases import adjust_stock, set_stock
+from inventory.models import Sku, StockLevel
+from inventory.usecases import (
+    adjust_stock,
+    cancel_transfer,
+    create_location,
+    expire_holds,
+    extend_hold,
+    receive_transfer,
+    release_hold,
+    send_transfer,
+    set_stock,
+)
 from orders.models import Order
 from orders.usecases import (
     Comeback,
@@ -43,210 +53,25 @@ from tests.builders import (
     a_request,
     discrepancies,
     given_account,
+    given_hold,
     given_stock,
+    let_pass,
     level_of,
     place,
     placed_order,
 )
 from tests.committed import CommittedTestCase
-
-CODES = ("CUP", "POT")
-PRICE = 100
-OPENING = 12
+from tests.paper_shop import CODES, LIMITS, OPENING, PRICE, Shop
 
 units = st.integers(1, 4)
 codes = st.sampled_from(CODES)
 positions = st.integers(0, 1)
 
 
-@dataclass
-class Shelf:
-    on_hand: int
-    unavailable: int = 0
-    allocated: int = 0
-
-    @property
-    def there(self) -> int:
-        return self.on_hand - self.unavailable
-
-    @property
-    def free(self) -> int:
-        return self.there - self.allocated
-
-
-@dataclass
-class Line:
-    sku: str
-    quantity: int
-    cancelled: int = 0
-    sent: int = 0
-    back: int = 0
-
-    @property
-    def open(self) -> int:
-        return self.quantity - self.cancelled - self.sent
-
-
-@dataclass
-class Paper:
-    """An order as somebody keeps it on paper."""
-
-    lines: list[Line]
-    status: str = "placed"
-    authorized: int = 0
-    captured: int = 0
-    refunded: int = 0
-    has_failed: bool = False
-    is_overdue: bool = False
-    version: int = 1
-
-    @property
-    def open(self) -> int:
-        return sum(line.open for line in self.lines)
-
-    @property
-    def sent(self) -> int:
-        return sum(line.sent for line in self.lines)
-
-    @property
-    def due(self) -> int:
-        return PRICE * (self.open + self.sent)
-
-    @property
-    def payment(self) -> str:
-        if self.refunded and self.refunded >= self.captured:
-            return "refunded"
-        if self.captured:
-            return "paid" if self.captured >= self.due else "partially_paid"
-        if self.authorized:
-            return "authorized"
-        return "failed" if self.has_failed else "unpaid"
-
-    @property
-    def fulfillment(self) -> str:
-        if self.sent == 0:
-            return "unfulfilled"
-        if self.open:
-            return "partial"
-        came_back = sum(line.back for line in self.lines)
-        return "returned" if came_back == self.sent else "fulfilled"
-
-    @property
-    def is_covered(self) -> bool:
-        had = max(self.authorized, self.captured) - self.refunded
-        return had > 0 and had >= self.due
-
-    def turn(self) -> None:
-        """Write one more version, in the status that it now has."""
-        self.version += 1
-        if self.status not in ("placed", "confirmed"):
-            return
-        if self.open == 0 and self.sent == 0:
-            self.status = "cancelled"
-        elif self.open == 0 and self.captured >= self.due:
-            self.status = "closed"
-        elif self.sent or self.is_covered:
-            self.status = "confirmed"
-
-
-@dataclass
-class Shop:
-    """What is there, and who was promised what. Each method says whether the shop would do it."""
-
-    shelves: dict[str, Shelf] = field(
-        default_factory=lambda: {code: Shelf(OPENING) for code in CODES}
-    )
-    papers: list[Paper] = field(default_factory=list)
-
-    def place(self, cups: int, pots: int) -> Paper | None:
-        paper = Paper([Line("CUP", cups), Line("POT", pots)])
-        if not self._promise(paper):
-            return None
-        self.papers.append(paper)
-        return paper
-
-    def _promise(self, paper: Paper) -> bool:
-        if any(self.shelves[line.sku].free < line.open for line in paper.lines if line.open):
-            return False
-        for line in paper.lines:
-            self.shelves[line.sku].allocated += line.open
-        return True
-
-    def cancel(self, paper: Paper, cuts: list[tuple[int, int]] | None) -> bool:
-        if cuts is None:
-            cuts = [(n, line.open) for n, line in enumerate(paper.lines) if line.open]
-        if paper.status not in ("placed", "confirmed") or not cuts:
-            return False
-        if any(paper.lines[n].open < wanted for n, wanted in cuts):
-            return False
-        for n, wanted in cuts:
-            paper.lines[n].cancelled += wanted
-            self.shelves[paper.lines[n].sku].allocated -= wanted
-        paper.turn()
-        return True
-
-    def send(self, paper: Paper, position: int, sent: int, short: int) -> bool:
-        line = paper.lines[position]
-        shelf = self.shelves[line.sku]
-        gone = sent + short
-        if paper.status not in ("placed", "confirmed") or min(line.open, shelf.there) < gone:
-            return False
-        line.sent += sent
-        line.cancelled += short
-        shelf.on_hand -= sent
-        shelf.unavailable += short
-        shelf.allocated -= gone
-        paper.turn()
-        return True
-
-    def take_back(self, paper: Paper, position: int, back: int, disposition: str) -> bool:
-        line = paper.lines[position]
-        if paper.status not in ("confirmed", "closed") or line.sent - line.back < back:
-            return False
-        line.back += back
-        shelf = self.shelves[line.sku]
-        shelf.on_hand += back if disposition != "scrap" else 0
-        shelf.unavailable += back if disposition == "quarantine" else 0
-        paper.version += 1
-        return True
-
-    def pay(self, paper: Paper, kind: str, amount: int) -> bool:
-        if kind == "failed":
-            paper.has_failed = True
-        else:
-            setattr(paper, kind, getattr(paper, kind) + amount)
-        paper.turn()
-        is_promise = kind in ("authorized", "captured")
-        if paper.status == "expired" and is_promise and paper.is_covered and self._promise(paper):
-            paper.status = "confirmed"
-        return True
-
-    def expire(self) -> int:
-        over = [
-            paper
-            for paper in self.papers
-            if paper.is_overdue
-            and paper.status == "placed"
-            and paper.payment in ("unpaid", "failed")
-        ]
-        for paper in over:
-            for line in paper.lines:
-                self.shelves[line.sku].allocated -= line.open
-            paper.status = "expired"
-            paper.version += 1
-        return len(over)
-
-    def adjust(self, code: str, delta: int) -> bool:
-        shelf = self.shelves[code]
-        if shelf.on_hand + delta < 0:
-            return False
-        shelf.on_hand += delta
-        shelf.unavailable = min(shelf.unavailable, shelf.on_hand)
-        return True
-
-
 class LifeMachine(RuleBasedStateMachine):
     orders = Bundle("orders")
+    holds = Bundle("holds")
+    carts = Bundle("carts")
 
     @initialize()
     def open_shop(self):
@@ -255,6 +80,9 @@ class LifeMachine(RuleBasedStateMachine):
         self.shop = Shop()
         for code in CODES:
             given_stock(code, on_hand=OPENING, price_minor=PRICE)
+        Sku.objects.filter(code="CUP").update(sell_policy="backorder")
+        StockLevel.objects.filter(sku__code="CUP").update(backorder_limit=LIMITS["CUP"])
+        create_location(code="barn", name="Barn", is_active=False)
 
     def teardown(self):
         assert discrepancies() == []
@@ -268,16 +96,114 @@ class LifeMachine(RuleBasedStateMachine):
         else:
             assert would_do
 
-    @rule(target=orders, cups=units, pots=units)
-    def place(self, cups, pots):
-        paper = self.shop.place(cups, pots)
+    @rule(target=orders, cups=units, pots=units, may_wait=st.booleans())
+    def place(self, cups, pots, may_wait):
+        paper = self.shop.place(cups, pots, may_wait=may_wait)
+        return self.placed(paper, cups, pots, allow_backorder=may_wait)
+
+    @rule(target=orders, hold=holds, cups=units, pots=units, may_wait=st.booleans())
+    def place_what_is_held(self, hold, cups, pots, may_wait):
+        hold_id, slip = hold
+        paper = self.shop.place(cups, pots, may_wait=may_wait, slip=slip)
+        return self.placed(paper, cups, pots, allow_backorder=may_wait, hold=hold_id)
+
+    def placed(self, paper, cups, pots, **more):
         try:
-            placed = place({"CUP": cups, "POT": pots}, account=self.account, pay_within_s=3600)
+            answer = place(
+                {"CUP": cups, "POT": pots}, account=self.account, pay_within_s=3600, **more
+            )
         except AppError:
             assert paper is None
             return multiple()
         assert paper is not None
-        return placed_order(placed), paper
+        return placed_order(answer), paper
+
+    @rule(target=holds, cups=units, pots=units)
+    def hold(self, cups, pots):
+        slip = self.shop.hold(cups, pots)
+        try:
+            hold_id = given_hold({"CUP": cups, "POT": pots}, account=self.account)
+        except AppError:
+            assert slip is None
+            return multiple()
+        assert slip is not None
+        return hold_id, slip
+
+    @rule(hold=holds)
+    def extend_hold(self, hold):
+        hold_id, slip = hold
+        request = a_request(account_id=self.account.pk)
+        self.both(
+            slip.is_good,
+            lambda: extend_hold(hold_id, request=request, expires_in_s=1800, now=NOON),
+        )
+
+    @rule(hold=holds)
+    def release_hold(self, hold):
+        hold_id, slip = hold
+        request = a_request(account_id=self.account.pk)
+        self.both(
+            self.shop.release_hold(slip),
+            lambda: release_hold(hold_id, request=request, provenance=TESTER, now=NOON),
+        )
+
+    @rule(hold=holds)
+    def let_a_hold_pass(self, hold):
+        hold_id, slip = hold
+        if slip.is_good:
+            slip.is_over = True
+            self.shop.due.append(slip)
+            let_pass(hold_id)
+
+    @rule()
+    def expire_holds(self):
+        assert expire_holds(provenance=TESTER, now=NOON) == self.shop.expire_holds()
+
+    @rule(target=carts, code=codes, loaded=units, is_to_barn=st.booleans())
+    def transfer(self, code, loaded, is_to_barn):
+        cart = self.shop.load(code, loaded, is_to_barn=is_to_barn)
+        places = ("main", "barn") if is_to_barn else ("barn", "main")
+        try:
+            answer = send_transfer(
+                request=a_request(),
+                sku=code,
+                quantity=loaded,
+                source=places[0],
+                destination=places[1],
+                provenance=TESTER,
+                now=NOON,
+            )
+        except AppError:
+            assert cart is None
+            return multiple()
+        assert cart is not None
+        return json.loads(answer.body)["id"], cart
+
+    @rule(cart=carts, arrived=st.integers(0, 5), is_last=st.booleans())
+    def receive_transfer(self, cart, arrived, is_last):
+        transfer_id, paper = cart
+        self.both(
+            self.shop.unload(paper, arrived, is_last=is_last),
+            lambda: receive_transfer(
+                request=a_request(),
+                transfer_id=transfer_id,
+                quantity=arrived,
+                is_last=is_last,
+                reason="other",
+                provenance=TESTER,
+                now=NOON,
+            ),
+        )
+
+    @rule(cart=carts)
+    def cancel_transfer(self, cart):
+        transfer_id, paper = cart
+        self.both(
+            self.shop.turn_back(paper),
+            lambda: cancel_transfer(
+                request=a_request(), transfer_id=transfer_id, provenance=TESTER, now=NOON
+            ),
+        )
 
     @rule(order=orders)
     def cancel(self, order):
@@ -378,12 +304,17 @@ class LifeMachine(RuleBasedStateMachine):
     def the_stock_is_what_the_model_says(self):
         for code, shelf in self.shop.shelves.items():
             level = level_of(code)
-            assert (level.on_hand, level.unavailable, level.allocated) == (
-                shelf.on_hand,
-                shelf.unavailable,
-                shelf.allocated,
+            names = ("on_hand", "unavailable", "held", "allocated", "waiting")
+            assert [getattr(level, name) for name in names] == [
+                getattr(shelf, name) for name in names
+            ], code
+            assert level.incoming == shelf.coming, code
+            assert level.shortfall == max(0, shelf.promised - shelf.there), code
+            barn = StockLevel.objects.filter(sku__code=code, location__code="barn")
+            assert list(barn.values_list("on_hand", "incoming")) in (
+                [(shelf.barn, shelf.coming_to_barn)],
+                [] if shelf.barn == shelf.coming_to_barn == 0 else None,
             ), code
-            assert level.shortfall == max(0, -shelf.free), code
 
     @invariant()
     def each_order_is_what_the_model_says(self):
