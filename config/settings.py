@@ -423,6 +423,7 @@ HOLD_UNITS_MAX = env_int("HOLD_UNITS_MAX", default=1_000_000, at_least=1)
 
 # What `manage.py housekeeping` deletes: where it is described, and for how many days it is kept.
 # A refused key is kept for a week at least, a delivery for longer than it may be tried.
+KEEP_IMPORTS_DAYS = env_int("KEEP_IMPORTS_DAYS", default=90, at_least=1)
 HOUSEKEEPING = {
     "refused idempotency keys": (
         "events.pruning.REFUSED_KEYS",
@@ -436,6 +437,8 @@ HOUSEKEEPING = {
         "inventory.pruning.HOLDS",
         env_int("KEEP_ENDED_HOLDS_DAYS", default=90, at_least=1),
     ),
+    "trials of imports": ("inventory.pruning.TRIALS_OF_IMPORTS", KEEP_IMPORTS_DAYS),
+    "outcomes of imported rows": ("inventory.pruning.ROWS_OF_IMPORTS", KEEP_IMPORTS_DAYS),
     "results of reconcile": (
         "orders.pruning.RECONCILIATIONS",
         env_int("KEEP_RECONCILIATIONS_DAYS", default=365, at_least=1),

@@ -15,7 +15,7 @@ from django.utils import timezone
 from accounts.models import LoginLink
 from config import housekeeping
 from events.models import Delivery, Endpoint, Event, IdempotencyKey, Lane
-from inventory.models import Hold, HoldLine, Movement
+from inventory.models import Hold, HoldLine, Movement, StockImport, StockImportRow
 from inventory.usecases import TooFewToHold, release_hold
 from orders.models import Reconciliation
 from tests.builders import (
@@ -118,6 +118,30 @@ class HousekeepingTests(TestCase):
         self.assertEqual(HoldLine.objects.count(), 4)
         self.assertEqual((Movement.objects.count(), Event.objects.count()), (moved, happened))
         self.assertEqual(discrepancies(), [])
+
+    def given_import(self, name, *, days, is_dry_run=False, status="done"):
+        done = StockImport.objects.create(
+            id=uuid4(), name=name, digest=name, attempt=0 if is_dry_run else 1, text="sku\nCUP\n",
+            is_dry_run=is_dry_run, status=status, rows=1, rows_done=1, source="command",
+            created_at=self.ago(days=days), finished_at=self.ago(days=days),
+        )  # fmt: skip
+        StockImportRow.objects.create(stock_import=done, line=2, sku="CUP", outcome="unchanged")
+
+    def test_deletes_old_trials_of_imports_and_outcomes_but_no_import(self):
+        self.given_import("old trial", days=91, is_dry_run=True)
+        self.given_import("old", days=91)
+        self.given_import("trial", days=89, is_dry_run=True)
+        self.given_import("new", days=89)
+        self.given_import("under way", days=91, status="running")
+
+        told = told_by()
+
+        self.assertEqual(told["trials of imports"], "1 deleted")
+        self.assertEqual(told["outcomes of imported rows"], "1 deleted")
+        kept = {"old", "trial", "new", "under way"}
+        self.assertEqual(set(StockImport.objects.values_list("name", flat=True)), kept)
+        told_of = StockImportRow.objects.values_list("stock_import__name", flat=True)
+        self.assertEqual(set(told_of), kept - {"old"})
 
     def test_keeps_the_latest_result_of_reconcile_however_old(self):
         for days in (400, 500):
