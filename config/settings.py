@@ -383,7 +383,7 @@ EVENTS_SOURCE = env_text("EVENTS_SOURCE", default=PUBLIC_URL or "urn:sluice")
 # What belongs to no account (stock), and what belongs to others, needs more than an account.
 EVENTS_SHARED_SCOPE = "stock:read"
 EVENTS_ALL_SCOPE = "orders:all"
-EVENTS_SHARED_TYPES = "stock"
+EVENTS_SHARED_TYPES = frozenset({"stock", "stocktake"})
 # A developer's receiver: http, any port, names of the inside.
 WEBHOOKS_ALLOW_HTTP = env_bool("WEBHOOKS_ALLOW_HTTP", default=False)
 if IS_PRODUCTION and WEBHOOKS_ALLOW_HTTP:

@@ -118,7 +118,7 @@ class EndpointNotFound(EventsError):
 
 
 class TypesForbidden(EventsError):
-    """The key may not be told of one of the types that a webhook asks for."""
+    """The key may not be told of all that a webhook is told of, or asks for."""
 
     code, kind = "event_types_forbidden", "forbidden"
     facts = ("scope",)

@@ -119,7 +119,7 @@ class DisableForm(EndpointForm):
     """Nothing more is sent."""
 
     verb = "Disable"
-    explanation = "Nothing more is sent. What happens meanwhile waits, and is sent when enabled."
+    explanation = "Nothing more is sent. What happens meanwhile comes by a replay, once enabled."
 
     def work(self) -> Done:
         """Disable it, and tell its account."""

@@ -105,10 +105,25 @@ class KeepWebhookTests(WebhookTestCase):
     def test_refuses_types_that_the_key_may_not_see(self):
         reader = Caller(given_api_key(self.account, "events:read", "events:write"))
 
-        refusal = reader.post("/webhooks", {"url": URL, "types": ["order.*", "stock.*"]})
+        for shared in ("stock.*", "stock.adjusted", "stocktake.opened"):
+            refusal = reader.post("/webhooks", {"url": URL, "types": ["order.*", shared]})
 
-        assert self.refused(refusal, 403, "event_types_forbidden")["scope"] == "stock:read"
+            assert self.refused(refusal, 403, "event_types_forbidden")["scope"] == "stock:read"
         assert not Endpoint.objects.exists()
+
+    def test_is_led_nowhere_else_by_a_key_that_sees_less(self):
+        seer = Caller(given_api_key(self.account, *SCOPES, "orders:all"))
+        path = f"/webhooks/{seer.post('/webhooks', {'url': URL}).json()['id']}"
+        reader = Caller(given_api_key(self.account, "events:read", "events:write"))
+
+        for caller, scope in ((self.shop, "orders:all"), (reader, "stock:read")):
+            for change in ({"url": "https://elsewhere.example.com/"}, {"description": "mine"}):
+                refusal = caller.patch(path, change)
+
+                assert self.refused(refusal, 403, "event_types_forbidden")["scope"] == scope
+        endpoint = Endpoint.objects.get()
+        assert (endpoint.url, endpoint.sees_shared, endpoint.sees_all) == (URL, True, True)
+        assert reader.patch(path, {"is_enabled": False}).json()["sees_all"]
 
     def test_refuses_one_too_many(self):
         for _ in range(endpoints.ENDPOINTS_MAX):
