@@ -1,11 +1,14 @@
 """Write movements; what they set free goes to the orders that wait for it, in the same breath."""
 
+import logging
 from collections.abc import Sequence
 
 from events.usecases import NewEvent, record_events
 from inventory import storage
 from inventory.granting import Waiting, plan_fills
 from inventory.rules import Change, Level, Movement, moved
+
+logger = logging.getLogger(__name__)
 
 # Orders that are read at once of those that wait at one level.
 QUEUE_LENGTH = 500
@@ -30,6 +33,13 @@ def _fill(cause: Movement) -> Level:
     level = cause.after
     while level.fillable:
         queue = storage.list_waiting(level.id, limit=QUEUE_LENGTH)
+        if not queue:
+            # The books are wrong, which reconcile tells. Whoever brings units need not wait for it.
+            logger.error(
+                "%s at %s: orders wait for %d units, but nobody does",
+                *(level.sku, level.location, level.waiting),
+            )
+            break
         fills = plan_fills(level.fillable, queue)
         movements = []
         for fill in fills:

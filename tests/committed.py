@@ -1,6 +1,6 @@
 """For tests that need real commits: they clean up after themselves, the ledger included."""
 
-from django.db import connection
+from django.db import connection, transaction
 from django.test import TransactionTestCase
 
 # What tests fill. What migrations put in (the main location, the roles) stays.
@@ -22,7 +22,9 @@ class CommittedTestCase(TransactionTestCase):
     """
 
     def _fixture_teardown(self) -> None:
-        with connection.cursor() as cursor:
+        with transaction.atomic(), connection.cursor() as cursor:
+            # A failed test may have left a transaction open: that is an error, not a wait for ever.
+            cursor.execute("SET LOCAL lock_timeout = '20s'")
             cursor.execute("ALTER TABLE inventory_movement DISABLE TRIGGER USER")
             cursor.execute(f"TRUNCATE {FILLED_TABLES} CASCADE")
             cursor.execute("ALTER TABLE inventory_movement ENABLE TRIGGER USER")

@@ -133,6 +133,18 @@ class BackorderTests(TestCase):
         fulfill_order(a_change(order), picks=[Pick(0, 2)])
         self.assertEqual(self.counters(), (0, 3, 3, 0))
 
+    def test_wrong_books_do_not_keep_units_from_coming_in(self):
+        self.order(5)
+        Allocation.objects.update(waiting_units=0)
+
+        with self.assertLogs("inventory.booking", "ERROR"):
+            self.receive(4)
+
+        self.assertEqual(self.counters(), (6, 5, 3, 1))
+        Allocation.objects.update(waiting_units=3)
+        self.receive(1)
+        self.assertEqual(self.counters(), (7, 5, 0, 2))
+
     def test_the_database_lets_nobody_wait_beyond_the_limit(self):
         for values in ({"allocated": 11, "waiting": 11}, {"allocated": 3}, {"waiting": 1}):
             with (

@@ -220,6 +220,7 @@ class DurableChangeTests(CommittedTestCase):
         given_sku("CUP")
         names = ("host", "port", "dbname", "user", "password")
         ours = connection.get_connection_params()
+        self.addCleanup(connection.close)  # With its timeout.
         with psycopg.connect(**{name: ours[name] for name in names if name in ours}) as theirs:
             theirs.execute("SELECT * FROM inventory_sku FOR UPDATE")
             with connection.cursor() as cursor:
