@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from inventory.rules import HeldUnits, Hold, Level, Provenance
@@ -35,8 +36,8 @@ class Shortage:
     available: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pick:
+# Named tuples like Level: every line of every order makes a pick, every order a grant.
+class Pick(NamedTuple):
     """
     Units that an order gets from a level, 1 or more.
 
@@ -49,8 +50,7 @@ class Pick:
     held: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(NamedTuple):
     """
     What became of one demand: picks by SKU code, or the shortages that it was refused for.
 
@@ -84,7 +84,8 @@ class _Shelf:
     @property
     def free(self) -> int:
         """The units that an order may take, 0 or more."""
-        return max(0, self.nobody + sum(line.units for line in self.due))
+        due = sum(line.units for line in self.due) if self.due else 0
+        return max(0, self.nobody + due)
 
     @property
     def room(self) -> int:

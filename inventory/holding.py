@@ -1,7 +1,7 @@
 """What a hold may be refused for, and how its units move. Pure."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -142,7 +142,7 @@ class Journal:
         after = moved(before, change)
         if kind in ("release", "expire") and before.shortfall:
             # A promise that is taken back may have been one that could not be kept.
-            after = replace(after, shortfall=shortfall_of(after))
+            after = after._replace(shortfall=shortfall_of(after))
         self.levels[level_id] = after
         self.movements.append(
             Movement(

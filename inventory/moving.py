@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -226,7 +225,7 @@ def set_policy(
         if said:
             limit = policy.get("backorder_limit", level.backorder_limit)
             safety = policy.get("safety", level.safety)
-            after = rules.moved(replace(level, safety=safety, backorder_limit=limit), Change())
+            after = rules.moved(level._replace(safety=safety, backorder_limit=limit), Change())
             book(
                 [
                     Movement(

@@ -154,7 +154,7 @@ def _take(promise: Promise, units: int, fate: Fate, level: Level) -> Drawn:
     after = moved(level, change)
     if fate == "release":
         # A promise that is taken back may have been one that could not be kept.
-        after = replace(after, shortfall=shortfall_of(after))
+        after = after._replace(shortfall=shortfall_of(after))
     return Drawn(promise, units, fate, change, after, after.shortfall - level.shortfall)
 
 
@@ -180,4 +180,4 @@ def taken_back(level: Level, returned: Return) -> tuple[Change, Level]:
         "scrap": Change(),
     }[returned.disposition]
     after = moved(level, change)
-    return change, replace(after, shortfall=shortfall_of(after))
+    return change, after._replace(shortfall=shortfall_of(after))

@@ -1,7 +1,6 @@
 """What is granted of levels that orders, holds and expired holds share."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -41,8 +40,8 @@ def levels_of(stock: Mapping[str, int], *held_units: HeldUnits) -> dict[str, lis
     levels = {sku: Level(SKUS.index(sku), sku, on_hand=n) for sku, n in stock.items()}
     for line in held_units:
         level = levels[line.sku]
-        levels[line.sku] = replace(
-            level, on_hand=level.on_hand + line.units, held=level.held + line.units
+        levels[line.sku] = level._replace(
+            on_hand=level.on_hand + line.units, held=level.held + line.units
         )
     return {sku: [level] for sku, level in levels.items()}
 
@@ -168,7 +167,7 @@ class ExpiredHoldsTests:
         ]
         kept = [line for each in demands if each.hold for line in each.hold.lines]
         levels = levels_of({sku: stock.get(sku, 0) for sku in SKUS}, *due, *kept)
-        levels["C"] = [replace(levels["C"][0], sell_policy="backorder", backorder_limit=4)]
+        levels["C"] = [levels["C"][0]._replace(sell_policy="backorder", backorder_limit=4)]
 
         told = grant(demands, levels, by_level(due))
         first = grant(demands[:cut], levels, by_level(due))
