@@ -1,5 +1,6 @@
 """Is this process alive, and may it be sent orders?"""
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,8 @@ DURABLE = {
 }
 
 Check = dict[str, Any]
+
+logger = logging.getLogger(__name__)
 
 _is_draining = threading.Event()
 
@@ -59,6 +62,7 @@ class Readiness:
         self._last_good: dict[str, Check] | None = None
         self._vain_looks = 0
         self._vain_at = float("-inf")
+        self._told: dict[str, Check] = {}
 
     def checks(self) -> dict[str, Check]:
         """
@@ -105,6 +109,17 @@ class Readiness:
         finally:
             connection.close()  # Back to the pool: this thread ends.
         self._checks, self._looked_at = self._weigh(checks), time.monotonic()
+        self._tell_change()
+
+    def _tell_change(self) -> None:
+        # Once, and not with every probe: why nobody is sent here, and when that is over.
+        faults = {name: check for name, check in self._checks.items() if not _is_good(name, check)}
+        if faults != self._told:
+            self._told = faults
+            if faults:
+                logger.error("not ready: %s", faults)
+            else:
+                logger.warning("ready again")
 
     def _ask_database(self) -> Check:
         with transaction.atomic(), connection.cursor() as cursor:
@@ -168,8 +183,12 @@ def _all_checks() -> dict[str, Check]:
 
 
 def _are_good(checks: dict[str, Check]) -> bool:
+    return all(_is_good(name, check) for name, check in checks.items())
+
+
+def _is_good(name: str, check: Check) -> bool:
     # Redis is told and never decides: an order needs none.
-    return all(check["ok"] for name, check in checks.items() if name != "redis")
+    return bool(check["ok"]) or name == "redis"
 
 
 # The edge answers these before all else.

@@ -92,6 +92,14 @@ class ReadyzTests(TestCase):
             "unsafe": {"synchronous_commit": "off"},
         }
 
+    def test_tells_the_log_once_why_it_is_not_ready(self):
+        with role_setting("synchronous_commit", "off"), self.assertLogs("config.health") as told:
+            self.ask()
+            self.ask()
+
+        faults = {"durability": {"ok": False, "unsafe": {"synchronous_commit": "off"}}}
+        assert told.output == [f"ERROR:config.health:not ready: {faults}"]
+
     def test_is_not_ready_before_the_last_migration(self):
         health.count_missing_migrations, count = lambda: 2, health.count_missing_migrations
         try:
