@@ -237,11 +237,8 @@ ACCOUNTS_REALM = "sluice"
 # Of one key on this host, unless the key has a limit of its own.
 ACCOUNTS_CALLS_PER_S = env_int("ACCOUNTS_CALLS_PER_S", default=10_000, at_least=1)
 # The processes that share a limit, and the proxies of ours that a call comes through.
-ACCOUNTS_PROCESSES = (
-    env_int("WEB_CONCURRENCY", default=os.cpu_count() or 1, at_least=1, at_most=256)
-    if SLUICE_ROLE == "web"
-    else 1
-)
+WEB_CONCURRENCY = env_int("WEB_CONCURRENCY", default=os.cpu_count() or 1, at_least=1, at_most=256)
+ACCOUNTS_PROCESSES = WEB_CONCURRENCY if SLUICE_ROLE == "web" else 1
 ACCOUNTS_PROXIES = env_int("ACCOUNTS_PROXIES", default=0, at_least=0, at_most=10)
 
 # --- HTTP -----------------------------------------------------------------------------------

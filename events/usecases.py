@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
-from events import storage
+from events import queue, storage
 from events.durable import commit, connect, document, hot_cursor, pipeline
 from events.errors import (
     EventsError,
@@ -249,3 +249,10 @@ def rewrite_events(
 def show_waiting() -> None:
     """Show Prometheus how many events wait for a relay, and for how long."""
     show_outbox(*storage.measure_outbox())
+
+
+def measure_waiting() -> tuple[int, float, int]:
+    """Return how many events wait for a relay, how many s the oldest, and how many relays run."""
+    depth, age_s = storage.measure_outbox()
+    _, relays = queue.count_lanes(sinks=[])
+    return depth, age_s, relays
