@@ -4,8 +4,8 @@ import re
 from contextvars import ContextVar
 from functools import lru_cache
 
-# Behind the first word: PostgreSQL 18 keeps no comment that stands before it, and of a long
-# statement pg_stat_activity shows the beginning only.
+# Behind the first word: who tidies statements up may drop a comment that stands before them, and of
+# a long statement pg_stat_activity shows the beginning only.
 FIRST_WORD = re.compile(r"\s*\(*\w+")
 UNSAFE = re.compile(r"[^\w ./{}-]", re.ASCII)
 
