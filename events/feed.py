@@ -67,3 +67,8 @@ def read_cursor(text: str) -> tuple[int, int]:
     if match is None:
         raise ValueError("not a cursor of the feed")
     return int(match[1]), int(match[2])
+
+
+def continue_feed() -> None:
+    """Let readers of a feed go on from their cursors when it was restored, before it is written."""
+    reading.raise_offset()

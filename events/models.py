@@ -19,7 +19,8 @@ class Event(models.Model):
     account_id: whose it is; without a foreign key, as that of a key and for the same reason.
     (feed_xid, position) is the order of the feed. feed_xid is the transaction that wrote the event,
     or that of the aggregate's event before it if that is higher: whoever waits for an aggregate's
-    lock may have begun before the one it waits for.
+    lock may have begun before the one it waits for. Transactions count from events_feed_offset,
+    which is raised when a backup is restored: another server has other transactions.
     """
 
     id = models.UUIDField(primary_key=True)

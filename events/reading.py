@@ -18,6 +18,7 @@ WITH scanned AS (
       FROM events_event
      WHERE (feed_xid, position) > (%(xid)s, %(position)s)
        AND feed_xid < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+                      + (SELECT last_value FROM events_feed_offset)
      ORDER BY feed_xid, position
      LIMIT %(scanned_max)s
 ), told AS (
@@ -43,8 +44,18 @@ MEASURE_HELD_BACK = """
 SELECT count(*), coalesce(extract(epoch FROM now() - min(occurred_at)), 0)
   FROM (SELECT occurred_at FROM events_event
          WHERE feed_xid >= pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+                           + (SELECT last_value FROM events_feed_offset)
          ORDER BY feed_xid, position
          LIMIT %s) AS held
+"""
+
+# Another server counts its transactions from elsewhere. What is restored there must be past the
+# gate, and what is new must come after every cursor: also after those of readers who have seen what
+# came after the backup, hence the step.
+RAISE_OFFSET = """
+SELECT setval('events_feed_offset',
+              greatest(last_value, (SELECT max(feed_xid) FROM events_event)) + 1000000000000)
+  FROM events_feed_offset
 """
 
 STATEMENTS = (SCAN_FEED, MEASURE_HELD_BACK)
@@ -99,3 +110,8 @@ def measure_held_back() -> tuple[int, float]:
     rows = hot_cursor().execute(MEASURE_HELD_BACK, (HELD_BACK_COUNTED_MAX,)).fetchall()
     ((count, age_s),) = rows
     return int(count), max(0.0, float(age_s))
+
+
+def raise_offset() -> None:
+    """Let the feed go on after all that it has, and after what was lost of it."""
+    hot_cursor().execute(RAISE_OFFSET)

@@ -64,7 +64,8 @@ WITH written AS (
             occurred_at, account_id, feed_xid)
     SELECT r.id, r.type, r.aggregate_type, r.aggregate_id, r.aggregate_version, r.data,
            r.traceparent, r.at, r.account_id,
-           greatest(pg_current_xact_id()::text::bigint, earlier.feed_xid)
+           greatest(pg_current_xact_id()::text::bigint
+                    + (SELECT last_value FROM events_feed_offset), earlier.feed_xid)
       FROM jsonb_to_recordset(%s::jsonb)
         AS r(id uuid, type text, aggregate_type text, aggregate_id text, aggregate_version bigint,
              data jsonb, traceparent text, at timestamptz, account_id bigint)
