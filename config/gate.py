@@ -36,6 +36,7 @@ _SEGMENT = r"[^/]+"
 _RANKED: tuple[tuple[str, str, Rank], ...] = (
     (r"POST", r"/api/v1/(orders|orders/bulk|holds)", Rank.PLACE),
     (r"POST|PUT|PATCH|DELETE", r"/api/v1/rollout/.*", Rank.PLACE),
+    (r"GET|HEAD", r"/api/v1/orders/export", Rank.OFFICE),
     (r"GET|HEAD", rf"/api/v1/(orders|stock|skus|holds)/{_SEGMENT}", Rank.READ_ONE),
     (r"POST", r"/api/v1/stock/availability", Rank.READ_ONE),
     (r"POST|PUT|PATCH|DELETE", r"/api/v1/.*", Rank.CHANGE),

@@ -10,6 +10,15 @@ from inventory import codepaths, storage
 from inventory.allocating import allocate
 from inventory.allocations import draw_units, release_order, release_orders, take_back
 from inventory.booking import book
+from inventory.copying import (
+    AS_CSV,
+    AS_LINES,
+    copy_rows,
+    find_row,
+    guarded_sql,
+    instant_sql,
+)
+from inventory.exporting import export_movements
 from inventory.granting import Demand, Grant, Pick, Shortage
 from inventory.holding import (
     HoldChanged,
@@ -93,8 +102,7 @@ from inventory.rules import (
     StockChanged,
     money_text,
 )
-from inventory.spreadsheets import guarded
-from inventory.stockfiles import NotAStockFile
+from inventory.stockfiles import NotAStockFile, csv_line
 from inventory.stockimports import (
     apply_import,
     get_import,
@@ -125,6 +133,8 @@ from inventory.transfers import (
 )
 
 __all__ = [
+    "AS_CSV",
+    "AS_LINES",
     "MAIN_LOCATION",
     "PRICE_MINOR_MAX",
     "SKU_CODE",
@@ -187,14 +197,18 @@ __all__ = [
     "cancel_transfer",
     "change_location",
     "change_sku",
+    "copy_rows",
     "count_lines",
     "count_stock",
     "create_location",
     "create_sku",
+    "csv_line",
     "draw_units",
     "expire_holds",
+    "export_movements",
     "extend_hold",
     "find_holds",
+    "find_row",
     "find_skus",
     "get_hold",
     "get_import",
@@ -202,8 +216,9 @@ __all__ = [
     "get_sku",
     "get_stock",
     "get_transfer",
-    "guarded",
+    "guarded_sql",
     "hold_document",
+    "instant_sql",
     "is_small",
     "list_holds",
     "list_import_rows",

@@ -18,6 +18,13 @@ from orders.changes import (
     record_payment,
     return_units,
 )
+from orders.exporting import (
+    ORDERS_MAX,
+    ExportFilter,
+    ExportsBusy,
+    export_file,
+    export_orders,
+)
 from orders.lifecycle import (
     Comeback,
     Cut,
@@ -45,12 +52,15 @@ from orders.rules import (
 )
 
 __all__ = [
+    "ORDERS_MAX",
     "ChangeRequest",
     "Charge",
     "Comeback",
     "CustomerHasOpenOrders",
     "CustomerNotFound",
     "Cut",
+    "ExportFilter",
+    "ExportsBusy",
     "InsufficientStock",
     "LineDraft",
     "OrderChanged",
@@ -68,6 +78,8 @@ __all__ = [
     "erase_customer",
     "expire_orders",
     "export_customer",
+    "export_file",
+    "export_orders",
     "fulfill_order",
     "list_notes",
     "list_orders",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import (
     OpenApiExample,
     OpenApiParameter,
@@ -29,6 +30,7 @@ from orders.api.serializers import (
     CancelIn,
     EventPage,
     EventQuery,
+    ExportQuery,
     FulfillmentIn,
     NoteIn,
     NotePage,
@@ -40,6 +42,7 @@ from orders.api.serializers import (
     ReturnIn,
 )
 from orders.usecases import (
+    ExportsBusy,
     InsufficientStock,
     OrderChanged,
     OrderNotFound,
@@ -146,6 +149,22 @@ place_orders = extend_schema(
             request_only=True,
         )
     ],
+)
+NEXT_CURSOR = OpenApiParameter(
+    "X-Next-Cursor",
+    str,
+    "header",
+    response=[200],
+    description="Where to go on; absent when these were all.",
+)
+export_orders = extend_schema(
+    operation_id="export_orders",
+    parameters=[*_by(ExportQuery), NEXT_CURSOR],
+    responses={
+        (200, "text/csv"): OpenApiTypes.STR,
+        (200, "application/x-ndjson"): OpenApiTypes.STR,
+    },
+    extensions={"x-refusals": (ExportsBusy,)},
 )
 list_orders = extend_schema(
     operation_id="list_orders", parameters=_by(OrderQuery), responses={200: OrderPage}

@@ -30,6 +30,7 @@ from orders.rules import (
     LineDraft,
     OrderDraft,
 )
+from orders.usecases import ORDERS_MAX
 
 METADATA_BYTES_MAX = 16 * 1024
 INT_MAX = 2**63 - 1
@@ -300,6 +301,21 @@ class OrderQuery(BaseModel):
         Annotated[AwareDatetime, Field(description="At this instant or later.")] | None
     ) = None
     served_version: Annotated[str, Field(min_length=1, max_length=32)] | None = None
+
+
+class ExportQuery(BaseModel):
+    """Which orders, first to last, and in which form."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Annotated[
+        Literal["csv", "ndjson"],
+        Field(description="A line of CSV for each line of an order, or one document an order."),
+    ]
+    limit: Annotated[int, Field(ge=1, le=ORDERS_MAX)] = ORDERS_MAX
+    cursor: Annotated[str, AfterValidator(_is_cursor), AFTER] | None = None
+    placed_after: Annotated[AwareDatetime, Field(description="Later than this.")] | None = None
+    placed_before: Annotated[AwareDatetime, Field(description="Earlier than this.")] | None = None
 
 
 class EventQuery(BaseModel):

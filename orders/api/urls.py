@@ -3,11 +3,13 @@
 from django.urls import URLPattern, path
 
 from orders.api.changes import ChangeViewSet
+from orders.api.exports import ExportViewSet
 from orders.api.views import OrderViewSet
 
 urlpatterns: list[URLPattern] = [
     path("orders", OrderViewSet.as_view({"get": "list", "post": "create"}), name="orders"),
     path("orders/bulk", OrderViewSet.as_view({"post": "bulk"}), name="orders-bulk"),
+    path("orders/export", ExportViewSet.as_view({"get": "export"}), name="orders-export"),
     path("orders/<uuid:order_id>", OrderViewSet.as_view({"get": "retrieve"}), name="order"),
     path(
         "orders/<uuid:order_id>/events",

@@ -19,6 +19,7 @@ from rollout.api import serializers as rollout
 
 QUERIES = {
     "list_orders": orders.OrderQuery,
+    "export_orders": orders.ExportQuery,
     "list_order_events": orders.EventQuery,
     "read_events": events.FeedQuery,
     "list_notes": orders.EventQuery,
@@ -156,7 +157,7 @@ class SchemaTests(SimpleTestCase):
                         assert told["security"] == [{"apiKey": [view.cls.scopes[action]]}]
                         assert f"`{view.cls.scopes[action]}`" in told["description"]
 
-        assert len(self.of_api) == 72
+        assert len(self.of_api) == 73
         assert {scope for _, _, scope in served} == {
             scope
             for operation in self.of_api.values()

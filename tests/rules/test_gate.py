@@ -22,6 +22,7 @@ class RankTests(unittest.TestCase):
             ("POST", "/api/v1/rollout/kill", Rank.PLACE),
             ("GET", order, Rank.READ_ONE),
             ("HEAD", order, Rank.READ_ONE),
+            ("GET", "/api/v1/orders/export", Rank.OFFICE),
             ("GET", "/api/v1/stock/CUP", Rank.READ_ONE),
             ("POST", "/api/v1/stock/availability", Rank.READ_ONE),
             ("POST", f"{order}/cancel", Rank.CHANGE),
