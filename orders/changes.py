@@ -79,16 +79,30 @@ def cancel_order(asked: ChangeRequest, *, cuts: Sequence[Cut] | None, reason: st
     raises.
     """
 
-    def cancel(order: OrderState) -> Changed:
-        after = lifecycle.cancel(order, cuts)
-        gone = lifecycle.whole_cut(order) if cuts is None else cuts
-        draws = [Draw(order.id, _sku(order, cut), cut.units, "release") for cut in gone]
-        draw_units(draws, provenance=asked.provenance, now=asked.now, reason="cancelled")
-        lines = [_line_told(order, cut, quantity=cut.units) for cut in gone]
-        changes = [LineChange(cut.position, "cancelled", cut.units) for cut in gone]
-        return Changed(after, "order.cancelled", {"reason": reason, "lines": lines}, changes)
+    return _change(
+        asked,
+        lambda order: cancelled(
+            order, cuts, reason=reason, provenance=asked.provenance, now=asked.now
+        ),
+    )
 
-    return _change(asked, cancel)
+
+def cancelled(
+    order: OrderState,
+    cuts: Sequence[Cut] | None,
+    *,
+    reason: str,
+    provenance: Provenance,
+    now: datetime,
+) -> Changed:
+    """Give the units back that cancel_order cancels, in the caller's transaction."""
+    after = lifecycle.cancel(order, cuts)
+    gone = lifecycle.whole_cut(order) if cuts is None else cuts
+    draws = [Draw(order.id, _sku(order, cut), cut.units, "release") for cut in gone]
+    draw_units(draws, provenance=provenance, now=now, reason="cancelled")
+    lines = [_line_told(order, cut, quantity=cut.units) for cut in gone]
+    changes = [LineChange(cut.position, "cancelled", cut.units) for cut in gone]
+    return Changed(after, "order.cancelled", {"reason": reason, "lines": lines}, changes)
 
 
 def fulfill_order(
@@ -146,30 +160,43 @@ def return_units(asked: ChangeRequest, *, comebacks: Sequence[Comeback], reason:
     Raises LocationNotFound, StockAboveLimit, and what cancel_order raises.
     """
 
-    def take(order: OrderState) -> Changed:
-        after = lifecycle.take_back(order, comebacks)
-        returns = [
-            Return(_sku(order, back), back.units, back.disposition, back.location)
-            for back in comebacks
-        ]
-        take_back(order.id, returns, provenance=asked.provenance, now=asked.now)
-        lines = [
-            _line_told(
-                order,
-                back,
-                quantity=back.units,
-                disposition=back.disposition,
-                location=back.location,
-            )
-            for back in comebacks
-        ]
-        changes = [
-            LineChange(back.position, "returned", back.units, back.location, back.disposition)
-            for back in comebacks
-        ]
-        return Changed(after, "order.returned", {"reason": reason, "lines": lines}, changes)
+    return _change(
+        asked,
+        lambda order: returned(
+            order, comebacks, reason=reason, provenance=asked.provenance, now=asked.now
+        ),
+    )
 
-    return _change(asked, take)
+
+def returned(
+    order: OrderState,
+    comebacks: Sequence[Comeback],
+    *,
+    reason: str,
+    provenance: Provenance,
+    now: datetime,
+) -> Changed:
+    """Take the units back that return_units does, in the caller's transaction."""
+    after = lifecycle.take_back(order, comebacks)
+    returns = [
+        Return(_sku(order, back), back.units, back.disposition, back.location) for back in comebacks
+    ]
+    take_back(order.id, returns, provenance=provenance, now=now)
+    lines = [
+        _line_told(
+            order,
+            back,
+            quantity=back.units,
+            disposition=back.disposition,
+            location=back.location,
+        )
+        for back in comebacks
+    ]
+    changes = [
+        LineChange(back.position, "returned", back.units, back.location, back.disposition)
+        for back in comebacks
+    ]
+    return Changed(after, "order.returned", {"reason": reason, "lines": lines}, changes)
 
 
 def record_payment(asked: ChangeRequest, *, payment: Payment) -> Answer:
@@ -259,7 +286,7 @@ def expire_orders(*, provenance: Provenance, now: datetime, limit: int) -> int:
         return orders
 
     expired = commit(expire)
-    keep_texts((order.account_id, address(order.id), _text(order)) for order in expired)
+    keep_texts((order.account_id, address(order.id), text_of(order)) for order in expired)
     return len(expired)
 
 
@@ -279,13 +306,7 @@ def _change(asked: ChangeRequest, work: Callable[[OrderState], Changed | None]) 
         changed = work(before)
         if changed is None:
             return _answer(order).replayed()
-        storage.save_order(before, changed.after, now=asked.now)
-        storage.add_unit_changes(changed.after, changed.unit_changes, now=asked.now)
-        after = storage.get_order(order.id, account_id=None)
-        record_events(
-            [change_event(after, changed.event, changed.told, asked.provenance, asked.now)]
-        )
-        return _answer(after)
+        return _answer(carry_out(before, changed, provenance=asked.provenance, now=asked.now))
 
     answer = answer_once(asked.request, change)
     if account_ids and not answer.is_replayed:
@@ -294,13 +315,25 @@ def _change(asked: ChangeRequest, work: Callable[[OrderState], Changed | None]) 
     return answer
 
 
+def carry_out(
+    before: OrderState, changed: Changed, *, provenance: Provenance, now: datetime
+) -> Order:
+    """Write what a locked order became, and tell of it; return it. Joins a transaction."""
+    storage.save_order(before, changed.after, now=now)
+    storage.add_unit_changes(changed.after, changed.unit_changes, now=now)
+    after = storage.get_order(before.id, account_id=None)
+    record_events([change_event(after, changed.event, changed.told, provenance, now)])
+    return after
+
+
 def _answer(order: Order) -> Answer:
     # No Location: only the key that placed an order answers with where it is.
-    text = _text(order)
+    text = text_of(order)
     return Answer(201, text.body, etag=text.etag)
 
 
-def _text(order: Order) -> OrderText:
+def text_of(order: Order) -> OrderText:
+    """Return an order as it is answered and cached."""
     return OrderText(orjson.dumps(stored_document(order)).decode(), etag(order.version))
 
 

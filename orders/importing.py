@@ -2,14 +2,17 @@
 
 import logging
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TypeVar
 
 import orjson
 
+from config.errors import AppError
 from events.usecases import (
     Answer,
+    EventsError,
     KeyedRequest,
     OutcomeUnknown,
     RequestInProgress,
@@ -25,8 +28,16 @@ from inventory.usecases import (
     find_skus,
     receive_stock,
 )
-from orders.retail import Invoice, Rejection, list_articles, units_sold
-from orders.usecases import Placement, place_orders
+from orders.retail import (
+    Cancellation,
+    Invoice,
+    RejectedRow,
+    Rejection,
+    Row,
+    list_articles,
+    units_sold,
+)
+from orders.usecases import Placement, Wanted, place_orders, undo_sales
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +88,22 @@ class Placed:
 
     invoice: Invoice
     is_replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """
+    A cancellation of which rows were matched to earlier orders, and those that were not.
+
+    is_replayed: it was done before.
+    """
+
+    cancellation: Cancellation
+    rows: tuple[Row, ...]
+    is_replayed: bool
+
+
+Outcome = Placed | Cancelled | Rejection
 
 
 def create_missing_skus(invoices: Sequence[Invoice], *, currency: str) -> Iterator[str]:
@@ -143,25 +170,82 @@ def _receive(
     retell(_ask_again(lambda _: [receive()], [None], importer.retry_delays_s)[0])
 
 
-def import_invoices(
-    invoices: Sequence[Invoice], importer: Importer
-) -> Iterator[list[Placed | Rejection]]:
+def import_sales(
+    invoices: Sequence[Invoice], cancellations: Sequence[Cancellation], importer: Importer
+) -> Iterator[list[Outcome]]:
     """
-    Place invoices in their order; yield what became of each, a batch at a time.
+    Replay invoices and cancellations by date; yield what became of them, a batch at a time.
 
-    A batch is committed when it is yielded; to stop, take no more. Raises TemporarilyUnavailable,
-    OutcomeUnknown or RequestInProgress when trouble lasts longer than importer.retry_delays_s,
-    after what was told of that batch: what is missing is placed when the import runs again.
+    Both stand by date; at one time the invoice is first. A batch is committed when it is yielded;
+    to stop, take no more. Raises TemporarilyUnavailable, OutcomeUnknown or RequestInProgress when
+    trouble lasts longer than importer.retry_delays_s, after what was told of that batch: what is
+    missing is done when the import runs again.
     """
+    done = 0
+    for cancellation in cancellations:
+        earlier = bisect_right(invoices, cancellation.at, lo=done, key=lambda sale: sale.at)
+        yield from _import_invoices(invoices[done:earlier], importer)
+        done = earlier
+        yield _cancel(cancellation, importer)
+    yield from _import_invoices(invoices[done:], importer)
+
+
+def _import_invoices(invoices: Sequence[Invoice], importer: Importer) -> Iterator[list[Outcome]]:
     for start in range(0, len(invoices), INVOICES_AT_ONCE):
         yield from _import_batch(invoices[start : start + INVOICES_AT_ONCE], importer)
 
 
-def _import_batch(
-    invoices: Sequence[Invoice], importer: Importer
-) -> Iterator[list[Placed | Rejection]]:
+def _cancel(cancellation: Cancellation, importer: Importer) -> list[Outcome]:
+    """Undo what a cancellation's rows say; those that match no earlier line are rejected."""
+    content = [[row.code, row.quantity, row.price_minor] for row in cancellation.rows]
+
+    def undo() -> Answer | Exception:
+        try:
+            return undo_sales(
+                [Wanted(row.charge_code or row.code, -row.quantity) for row in cancellation.rows],
+                request=importer.request(
+                    cancellation.number, [cancellation.customer, cancellation.at, content]
+                ),
+                customer=cancellation.customer,
+                reason=f"cancellation {cancellation.number}",
+                provenance=importer.provenance,
+                now=cancellation.at,
+            )
+        except (EventsError, AppError) as refusal:
+            return refusal
+
+    told = _ask_again(lambda _: [undo()], [None], importer.retry_delays_s)[0]
+    if not isinstance(told, Answer):
+        if _may_succeed_later(told):
+            raise told
+        return [cancellation.rejected(*_why(told))]
+    return list(_outcomes_of(cancellation, told))
+
+
+def _outcomes_of(cancellation: Cancellation, told: Answer) -> Iterator[Outcome]:
+    unmatched = {int(n): units for n, units in orjson.loads(told.body)["unmatched"].items()}
+    rows = tuple(row for n, row in enumerate(cancellation.rows) if n not in unmatched)
+    if rows:
+        yield Cancelled(cancellation, rows, told.is_replayed)
+    if unmatched:
+        rejected = {n: _unmatched(cancellation.rows[n], left) for n, left in unmatched.items()}
+        yield cancellation.rejected_rows(rejected)
+
+
+def _unmatched(row: Row, left: int) -> RejectedRow:
+    if row.charge_code is not None:
+        return row.rejected(
+            "charge_unmatched", "no earlier order has it as a line; as a charge it is not cut"
+        )
+    return row.rejected(
+        "cancellation_unmatched",
+        f"{-row.quantity} units, of which earlier lines of this customer have {left} left",
+    )
+
+
+def _import_batch(invoices: Sequence[Invoice], importer: Importer) -> Iterator[list[Outcome]]:
     skus = find_skus({line.sku for invoice in invoices for line in invoice.draft.lines})
-    outcomes: list[Placed | Rejection] = []
+    outcomes: list[Outcome] = []
     asked = []
     for invoice in invoices:
         if foreign := _foreign_money(invoice, skus, importer.currency):
@@ -223,12 +307,15 @@ def _may_succeed_later(told: Answer | Exception) -> bool:
 
 
 def _rejection(invoice: Invoice, refusal: Exception) -> Rejection:
-    code = getattr(refusal, "code", None)
-    if code is None:
+    if getattr(refusal, "code", None) is None:
         logger.error("invoice %s could not be placed", invoice.number, exc_info=refusal)
         return invoice.rejected("internal_error", "see the log")
+    return invoice.rejected(*_why(refusal))
+
+
+def _why(refusal: Exception) -> tuple[str, str]:
     errors = getattr(refusal, "errors", ())
     if errors:
         # The first fault says more than that there are some.
-        return invoice.rejected(errors[0]["code"], errors[0]["message"])
-    return invoice.rejected(code, str(refusal))
+        return errors[0]["code"], errors[0]["message"]
+    return getattr(refusal, "code", "internal_error"), str(refusal)

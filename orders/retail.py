@@ -78,7 +78,7 @@ class Row:
     """
     One line of the file. text: its cells, as they stand there. at: the time it names, as UTC.
 
-    quantity: 1 or more, of a charge also less; price_minor: 0 or more.
+    quantity: 1 or more, of a charge also less, of a cancellation below 0; price_minor: 0 or more.
     """
 
     line: int
@@ -102,6 +102,15 @@ class Row:
         """The code of a charge, None for goods."""
         return charge_code(self.code)
 
+    @property
+    def goods_units(self) -> int:
+        """The units of goods; a charge has none."""
+        return self.quantity if self.charge_code is None else 0
+
+    def rejected(self, reason: str, detail: str) -> "RejectedRow":
+        """Return the rejection of this row."""
+        return RejectedRow(self.line, self.text, self.invoice, reason, detail)
+
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
@@ -117,16 +126,17 @@ class RejectedRow:
 @dataclass(frozen=True, slots=True)
 class Rejection:
     """
-    An invoice that becomes no order, with every row of it.
+    What is not done of an invoice or a cancellation: every row of an invoice.
 
     number: empty for a row that names no invoice. units and total_minor: of the rows that can be
-    read.
+    read. is_whole: False for some rows of a cancellation whose others are done.
     """
 
     number: str
     rows: tuple[RejectedRow, ...]
     units: int = 0
     total_minor: int = 0
+    is_whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -168,8 +178,8 @@ class Invoice:
 
     @property
     def units(self) -> int:
-        """The units of its lines; charges have none."""
-        return sum(line.quantity for line in self.draft.lines)
+        """The units of its goods; charges have none."""
+        return sum(row.goods_units for row in self.rows)
 
     @property
     def total_minor(self) -> int:
@@ -178,23 +188,52 @@ class Invoice:
 
     def rejected(self, reason: str, detail: str) -> Rejection:
         """Return the rejection of the whole invoice for one reason."""
-        rows = tuple(
-            RejectedRow(row.line, row.text, row.invoice, reason, detail) for row in self.rows
-        )
+        rows = tuple(row.rejected(reason, detail) for row in self.rows)
         return Rejection(self.number, rows, self.units, self.total_minor)
+
+
+@dataclass(frozen=True)
+class Cancellation:
+    """
+    Units of earlier invoices that came back, or that nobody wanted; it does not say of which.
+
+    at: the earliest time that its rows name. rows: one or more, as in the file, quantities below 0.
+    """
+
+    number: str
+    at: datetime
+    rows: tuple[Row, ...]
+
+    @property
+    def customer(self) -> str:
+        """Whose invoices it is of."""
+        return self.rows[0].customer
+
+    def rejected(self, reason: str, detail: str) -> Rejection:
+        """Return the rejection of the whole cancellation for one reason."""
+        return self.rejected_rows(
+            {n: row.rejected(reason, detail) for n, row in enumerate(self.rows)}
+        )
+
+    def rejected_rows(self, rejected: Mapping[int, RejectedRow]) -> Rejection:
+        """Return the rejection of some rows, by their place in it."""
+        rows = [self.rows[n] for n in rejected]
+        return Rejection(
+            self.number,
+            tuple(rejected.values()),
+            sum(row.goods_units for row in rows),
+            sum(row.total_minor for row in rows),
+            is_whole=len(rows) == len(self.rows),
+        )
 
 
 @dataclass
 class Sheet:
-    """
-    A file's invoices: those to place by date, those that cannot be, and the cancellations.
-
-    cancelled: lines by the number of their cancellation.
-    """
+    """A file's invoices and cancellations: those to replay, by date, and those that cannot be."""
 
     invoices: list[Invoice] = field(default_factory=list)
+    cancellations: list[Cancellation] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
-    cancelled: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +244,11 @@ class Article:
     name: str
     price_minor: int
     is_tracked: bool
+
+
+def is_cancellation(number: str) -> bool:
+    """Test whether an invoice's number is one of a cancellation."""
+    return number.upper().startswith("C")
 
 
 def charge_code(code: str) -> str | None:
@@ -267,7 +311,9 @@ def _read_cells(line: int, text: str, cells: Sequence[str]) -> Row:
         invoice=invoice,
         code=code,
         description=_read_text(description, "description") or code,
-        quantity=_read_quantity(quantity, is_charge=charge is not None),
+        quantity=_read_quantity(
+            quantity, is_charge=charge is not None, is_cancelled=is_cancellation(invoice)
+        ),
         at=_read_moment(at),
         price_minor=_read_price(price),
         customer=_read_text(customer, "customer") or GUEST,
@@ -319,12 +365,15 @@ def _read_text(text: str, what: str) -> str:
     return text
 
 
-def _read_quantity(text: str, *, is_charge: bool) -> int:
+def _read_quantity(text: str, *, is_charge: bool, is_cancelled: bool) -> int:
     if not WHOLE.fullmatch(text):
         raise RowFault("quantity_not_whole", f"not a whole number: {text!r}")
     quantity = int(text)
+    if is_cancelled:
+        if quantity >= 0:
+            raise RowFault("quantity_not_negative", f"a cancellation of {quantity}")
     # A discount is booked as -1 of it.
-    if quantity == 0 or (quantity < 0 and not is_charge):
+    elif quantity == 0 or (quantity < 0 and not is_charge):
         raise RowFault("quantity_not_positive", f"a sale of {quantity}")
     if abs(quantity) > QUANTITY_MAX:
         raise RowFault("quantity_too_large", f"{quantity}: a line has at most {QUANTITY_MAX}")
@@ -358,10 +407,10 @@ def _read_price(text: str) -> int:
 
 def group_rows(rows: Iterable[Row | RejectedRow]) -> Sheet:
     """
-    Return the invoices that rows are of, wherever in the file these stand.
+    Return the invoices and cancellations that rows are of, wherever in the file these stand.
 
-    One bad row rejects its whole invoice: an order is all or nothing. Invoices stand by date, at
-    one time by their place in the file; rejections by place.
+    One bad row rejects its whole invoice: an order is all or nothing. Both stand by date, at one
+    time by their place in the file; rejections by place.
     """
     sheet = Sheet()
     by_number: dict[str, list[Row | RejectedRow]] = {}
@@ -369,44 +418,47 @@ def group_rows(rows: Iterable[Row | RejectedRow]) -> Sheet:
         if not row.invoice:
             assert isinstance(row, RejectedRow)  # noqa: S101  # A row that is read has a number.
             sheet.rejections.append(Rejection("", (row,)))
-        elif row.invoice.upper().startswith("C"):
-            sheet.cancelled[row.invoice] += 1
         else:
             by_number.setdefault(row.invoice, []).append(row)
     for number, members in by_number.items():
-        invoice = _group(number, members)
-        if isinstance(invoice, Invoice):
-            sheet.invoices.append(invoice)
+        grouped = _group(number, members)
+        if isinstance(grouped, Invoice):
+            sheet.invoices.append(grouped)
+        elif isinstance(grouped, Cancellation):
+            sheet.cancellations.append(grouped)
         else:
-            sheet.rejections.append(invoice)
+            sheet.rejections.append(grouped)
     sheet.invoices.sort(key=lambda invoice: invoice.at)
+    sheet.cancellations.sort(key=lambda cancellation: cancellation.at)
     sheet.rejections.sort(key=lambda rejection: rejection.rows[0].line)
     return sheet
 
 
-def _group(number: str, members: Sequence[Row | RejectedRow]) -> Invoice | Rejection:
+def _group(number: str, members: Sequence[Row | RejectedRow]) -> Invoice | Cancellation | Rejection:
     good = tuple(row for row in members if isinstance(row, Row))
     bad = [row for row in members if isinstance(row, RejectedRow)]
     if bad:
         detail = f"line {bad[0].line} of this invoice: {bad[0].reason}"
-        innocent = [
-            RejectedRow(row.line, row.text, number, "invoice_rejected", detail) for row in good
-        ]
+        innocent = [row.rejected("invoice_rejected", detail) for row in good]
         return Rejection(
             number,
             tuple(sorted([*bad, *innocent], key=lambda row: row.line)),
-            sum(row.quantity for row in good if row.charge_code is None),
+            sum(row.goods_units for row in good),
             sum(row.total_minor for row in good),
         )
-    invoice = Invoice(number, min(row.at for row in good), good)
+    at = min(row.at for row in good)
+    is_sale = not is_cancellation(number)
+    whole = Invoice(number, at, good) if is_sale else Cancellation(number, at, good)
     customers = {row.customer for row in good}
     if len(customers) > 1:
-        return invoice.rejected("two_customers", f"of {', '.join(sorted(customers))}")
-    if len(invoice.draft.lines) > LINES_MAX:
-        return invoice.rejected("too_many_lines", f"an order has at most {LINES_MAX} lines")
-    if min(line.quantity for line in invoice.draft.lines) < 0:
-        return invoice.rejected("quantity_not_positive", "a sale of nothing but a discount")
-    return invoice
+        return whole.rejected("two_customers", f"of {', '.join(sorted(customers))}")
+    if isinstance(whole, Cancellation):
+        return whole
+    if len(whole.draft.lines) > LINES_MAX:
+        return whole.rejected("too_many_lines", f"an order has at most {LINES_MAX} lines")
+    if min(line.quantity for line in whole.draft.lines) < 0:
+        return whole.rejected("quantity_not_positive", "a sale of nothing but a discount")
+    return whole
 
 
 def list_articles(invoices: Iterable[Invoice]) -> list[Article]:

@@ -1,15 +1,16 @@
 """Every query on orders. What writes joins the caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import psycopg
-from django.db.models import Prefetch, QuerySet
+from django.db.models import Exists, OuterRef, Prefetch, QuerySet
 
 from events.usecases import document, hot_cursor
 from orders.lifecycle import LineChange, OrderState, Payment
+from orders.matching import OPEN_STATUSES
 from orders.models import Erasure, Line, Note, Order, PaymentEvent
 from orders.rules import NewOrder, OrderFilter, OrderNotFound
 
@@ -247,6 +248,24 @@ def lock_order(order_id: UUID, *, account_id: int | None) -> Order:
     if order is None:
         raise OrderNotFound
     return order
+
+
+def lock_earlier(
+    account_id: int, *, customer: str, skus: Collection[str], before: datetime
+) -> list[Order]:
+    """
+    Return a customer's orders of SKUs that were placed before a moment, locked by ascending id.
+
+    Those from which nothing can be taken back any more are left out.
+    """
+    with_skus = Exists(Line.objects.filter(order_id=OuterRef("pk"), sku__in=skus))
+    orders = (
+        list_orders(account_id=account_id, where=OrderFilter(customer=customer))
+        .filter(with_skus, placed_at__lt=before, status__in=OPEN_STATUSES)
+        .order_by("id")
+        .select_for_update(no_key=True)
+    )
+    return list(orders)
 
 
 def save_order(before: OrderState, after: OrderState, *, now: datetime) -> None:

@@ -34,6 +34,7 @@ from orders.lifecycle import (
     PaymentEventReused,
     Pick,
 )
+from orders.matching import Wanted
 from orders.metrics import count_told
 from orders.models import Note, Order
 from orders.personal import erase_customer, export_customer
@@ -50,6 +51,7 @@ from orders.rules import (
     OrderInvalid,
     OrderNotFound,
 )
+from orders.undoing import undo_sales
 
 __all__ = [
     "ORDERS_MAX",
@@ -73,6 +75,7 @@ __all__ = [
     "PaymentEventReused",
     "Pick",
     "Placement",
+    "Wanted",
     "add_note",
     "cancel_order",
     "erase_customer",
@@ -89,6 +92,7 @@ __all__ = [
     "read_order",
     "record_payment",
     "return_units",
+    "undo_sales",
 ]
 
 

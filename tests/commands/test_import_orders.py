@@ -26,11 +26,21 @@ from events.models import IdempotencyKey
 from events.rules import lock_number
 from events.usecases import RequestInProgress
 from inventory.models import Movement, Sku
-from orders.importing import Importer, Placed, import_invoices
+from orders.importing import Importer, Placed, import_sales
+from orders.management.commands.import_orders import ALWAYS_TOLD, TOLD_IF_ANY
 from orders.models import Line, Order
 from orders.retail import group_rows, read_rows
+from orders.usecases import Pick, fulfill_order
 from rollout.codepath import override
-from tests.builders import given_account, given_sku, given_stock, level_of, what_moved
+from tests.builders import (
+    a_change,
+    discrepancies,
+    given_account,
+    given_sku,
+    given_stock,
+    level_of,
+    what_moved,
+)
 from tests.committed import CommittedTestCase
 from tests.retail_file import HEAD, a_line
 
@@ -62,7 +72,7 @@ class Importing:
         return {
             line[:16].strip(): line[16:].split()
             for line in stdout.getvalue().splitlines()
-            if line[:16].strip() in ("readable", "placed now", "placed before", "rejected")
+            if line[:16].strip() in ALWAYS_TOLD + TOLD_IF_ANY
         } | {"told": stdout.getvalue()}
 
     def rejected_rows(self):
@@ -126,7 +136,7 @@ class ImportOrdersTests(Importing, TestCase):
         )
         self.assertEqual((level_of("CUP").on_hand, level_of("CUP").allocated), (5, 5))
         self.assertEqual(level_of("M").on_hand, 0)
-        self.assertEqual(told["placed now"], ["3", "4", "7", "39.25"])
+        self.assertEqual(told["placed now"], ["3", "4", "5", "39.25"])
 
     def test_opening_stock_may_be_a_number(self):
         self.write(a_line("1", code="CUP", quantity="2"))
@@ -177,7 +187,7 @@ class ImportOrdersTests(Importing, TestCase):
             a_line("3", code="CUP", description="CAF\udce9"),
             "4,CUP\n",
             a_line("", code="CUP"),
-            a_line("C5", code="CUP", quantity="-4"),
+            a_line("C5", code="CUP", quantity="4"),
             a_line("6", code="CUP", quantity="5", at="12/2/2010 8:26"),
         )
 
@@ -188,8 +198,7 @@ class ImportOrdersTests(Importing, TestCase):
         )
         self.assertEqual(level_of("CUP").allocated, 9)
         self.assertEqual(told["placed now"][:3], ["2", "2", "9"])
-        self.assertEqual(told["rejected"][:3], ["3", "4", "1"])
-        self.assertIn("Skipped: 1 cancellations of 1 rows", told["told"])
+        self.assertEqual(told["rejected"], ["4", "5", "1", "2.55"])
         rejected = self.rejected_file.read_bytes()
         self.assertEqual(rejected.splitlines()[0], b"Line,Reason,Detail," + HEAD.strip().encode())
         self.assertIn(b"CAF\xe9", rejected)
@@ -203,6 +212,7 @@ class ImportOrdersTests(Importing, TestCase):
                 ("3", "undecodable"),
                 ("4", "wrong_column_count"),
                 ("", "bad_invoice_number"),
+                ("C5", "quantity_not_negative"),
             ],
         )
 
@@ -260,6 +270,85 @@ class ImportOrdersTests(Importing, TestCase):
 
         self.assertEqual(self.rejected_rows(), [])
         self.assertEqual(Order.objects.get(reference="1").lines.get().quantity, 6)
+
+    def test_a_cancellation_gives_units_of_the_latest_earlier_lines_back(self):
+        given_stock("CUP", on_hand=20, currency="GBP")
+        given_stock("TRAY", on_hand=20, currency="GBP")
+        self.write(
+            a_line("1", code="CUP", quantity="5", at="12/1/2010 8:00"),
+            a_line("2", code="CUP", quantity="2", at="12/2/2010 8:00"),
+            a_line("2", code="TRAY", quantity="1", at="12/2/2010 8:00"),
+            a_line("3", code="CUP", quantity="3", at="12/2/2010 9:00", customer="1"),
+            a_line("C4", code="CUP", quantity="-4", at="12/3/2010 8:00"),
+            a_line("C4", code="TRAY", quantity="-2", price="2", at="12/3/2010 8:00"),
+            a_line("C5", code="POST", quantity="-1", price="18", at="12/3/2010 9:00"),
+            a_line("6", code="CUP", quantity="1", at="12/4/2010 8:00"),
+            a_line("C7", code="CUP", quantity="-9", at="12/3/2010 9:30", customer="1"),
+        )
+
+        told = self.run_import()
+
+        left = {
+            (line.order.reference, line.sku): line.quantity - line.cancelled_quantity
+            for line in Line.objects.select_related("order")
+        }
+        self.assertEqual(
+            left,
+            {("1", "CUP"): 3, ("2", "CUP"): 0, ("2", "TRAY"): 1, ("3", "CUP"): 3, ("6", "CUP"): 1},
+        )
+        self.assertEqual((level_of("CUP").on_hand, level_of("CUP").allocated), (20, 7))
+        self.assertEqual(
+            self.rejected_rows(),
+            [
+                ("C4", "7", "cancellation_unmatched"),
+                ("C5", "8", "charge_unmatched"),
+                ("C7", "10", "cancellation_unmatched"),
+            ],
+        )
+        self.assertEqual(told["placed now"][:3], ["4", "5", "12"])
+        self.assertEqual(told["cancelled now"], ["1", "1", "-4", "-10.20"])
+        self.assertEqual(told["rejected"], ["2", "3", "-11", "-44.95"])
+        self.assertEqual(told["together"], ["7", "9", "-3", "-24.55"])
+        self.assertEqual(discrepancies(), [])
+
+        before = what_moved()
+        again = self.run_import()
+        self.assertEqual(what_moved(), before)
+        self.assertEqual(again["cancelled before"], ["1", "1", "-4", "-10.20"])
+        self.assertEqual(again["rejected"], told["rejected"])
+
+    def test_what_was_sent_comes_back_to_the_shelf(self):
+        given_stock("CUP", on_hand=10, currency="GBP")
+        self.write(a_line("1", code="CUP", quantity="5"))
+        self.run_import()
+        order = Order.objects.get()
+        fulfill_order(a_change(order), picks=[Pick(0, 3)])
+        self.write(a_line("C2", code="CUP", quantity="-4", at="12/2/2010 8:00"))
+
+        self.run_import()
+
+        line = Line.objects.get()
+        self.assertEqual(
+            (line.cancelled_quantity, line.fulfilled_quantity, line.returned_quantity), (2, 3, 2)
+        )
+        self.assertEqual((level_of("CUP").on_hand, level_of("CUP").allocated), (9, 0))
+        self.assertEqual(discrepancies(), [])
+
+    def test_what_a_cancellation_gives_back_can_be_sold_again(self):
+        given_stock("CUP", on_hand=5, currency="GBP")
+        self.write(
+            a_line("1", code="CUP", quantity="5", at="12/1/2010 8:00"),
+            a_line("C2", code="CUP", quantity="-5", at="12/1/2010 9:00"),
+            a_line("3", code="CUP", quantity="5", at="12/1/2010 10:00"),
+        )
+
+        self.run_import()
+
+        self.assertEqual(
+            list(Order.objects.order_by("number").values_list("reference", "status")),
+            [("1", "cancelled"), ("3", "placed")],
+        )
+        self.assertEqual(level_of("CUP").allocated, 5)
 
     def test_refuses_a_number_that_was_imported_with_other_rows(self):
         given_stock("CUP", on_hand=50, currency="GBP")
@@ -328,14 +417,16 @@ class ImportOrdersTests(Importing, TestCase):
 class ImportOrdersTogetherTests(Importing, CommittedTestCase):
     """With real commits, as it is run."""
 
-    def write_invoices(self, count):
+    def write_invoices(self, count, *, cancelled=()):
         self.write(
             *(
-                a_line(
-                    str(n), code=f"SKU-{n % 7}", quantity="1", at=f"12/1/2010 {n // 60}:{n % 60:02}"
-                )
+                a_line(str(n), code=f"SKU-{n % 7}", quantity="1", at=minute(n))
                 for n in range(count)
-            )
+            ),
+            *(
+                a_line(f"C{n}", code=f"SKU-{n % 7}", quantity="-1", at=minute(n + 1))
+                for n in cancelled
+            ),
         )
 
     def import_in_process(self, **more):
@@ -364,11 +455,11 @@ class ImportOrdersTogetherTests(Importing, CommittedTestCase):
             self.assertLess(time.monotonic(), deadline, "the import got nowhere")
             time.sleep(0.005)
 
-    def assert_each_invoice_is_one_order(self, count):
+    def assert_each_invoice_is_one_order(self, count, *, cancelled=0):
         references = sorted(int(text) for text in Order.objects.values_list("reference", flat=True))
         self.assertEqual(references, list(range(count)))
         allocated = sum(level_of(f"SKU-{n}").allocated for n in range(7))
-        self.assertEqual(allocated, count)
+        self.assertEqual(allocated, count - cancelled)
         call_command("reconcile", stdout=StringIO())
 
     def test_places_batches_by_group_commit_in_date_order(self):
@@ -428,7 +519,7 @@ class ImportOrdersTogetherTests(Importing, CommittedTestCase):
 
         outcomes = []
         with self.assertRaises(RequestInProgress):
-            for batch in import_invoices(invoices, importer):
+            for batch in import_sales(invoices, [], importer):
                 outcomes += batch
 
         self.assertEqual(outcomes, [Placed(invoices[1], is_replayed=False)])
@@ -437,7 +528,7 @@ class ImportOrdersTogetherTests(Importing, CommittedTestCase):
         self.assertEqual(
             [
                 outcome.is_replayed
-                for batch in import_invoices(invoices, importer)
+                for batch in import_sales(invoices, [], importer)
                 for outcome in batch
             ],
             [False, True],
@@ -445,7 +536,7 @@ class ImportOrdersTogetherTests(Importing, CommittedTestCase):
 
     @pytest.mark.prove
     def test_a_kill_in_the_middle_loses_nothing_and_doubles_nothing(self):
-        self.write_invoices(1_200)
+        self.write_invoices(1_200, cancelled=range(0, 1_190, 10))
         for _ in range(3):
             already = Order.objects.count()
             process = self.import_in_process()
@@ -457,7 +548,9 @@ class ImportOrdersTogetherTests(Importing, CommittedTestCase):
         _, errors = finished.communicate(timeout=120)
 
         self.assertEqual(finished.returncode, 0, errors)
-        self.assert_each_invoice_is_one_order(1_200)
+        self.assert_each_invoice_is_one_order(1_200, cancelled=119)
+        gone = Order.objects.filter(status="cancelled").values_list("reference", flat=True)
+        self.assertEqual(sorted(map(int, gone)), list(range(0, 1_190, 10)))
 
     @pytest.mark.prove
     def test_ctrl_c_ends_the_batch_tells_how_far_it_came_and_can_go_on(self):

@@ -62,13 +62,36 @@ class GroupRowsTests(unittest.TestCase):
             [row.reason for row in sheet.rejections[0].rows], ["invoice_rejected", "malformed_csv"]
         )
 
-    def test_skips_cancellations_and_counts_their_rows(self):
+    def test_a_cancellation_takes_back_and_sells_nothing(self):
         sheet = sheet_of(
-            a_line("C1", quantity="-1"), a_line("C1", code="D", quantity="-1"), a_line("c2")
+            a_line("C2", quantity="-1", at="12/2/2010 8:00"),
+            a_line("C1", quantity="-3", price="1.50"),
+            a_line("C1", code="D", quantity="-1", price="2"),
+            a_line("c3", quantity="1"),
+            a_line("C4", quantity="-2"),
+            a_line("C4", quantity="-2", customer="1"),
         )
 
-        self.assertEqual((sheet.invoices, sheet.rejections), ([], []))
-        self.assertEqual(sheet.cancelled, {"C1": 2, "c2": 1})
+        self.assertEqual(sheet.invoices, [])
+        first, second = sheet.cancellations
+        self.assertEqual((first.number, first.customer, second.number), ("C1", "17850", "C2"))
+        self.assertEqual([row.goods_units for row in first.rows], [-3, 0])
+        self.assertEqual(
+            [(each.number, each.rows[0].reason, each.units) for each in sheet.rejections],
+            [("c3", "quantity_not_negative", 0), ("C4", "two_customers", -4)],
+        )
+
+    def test_a_part_of_a_cancellation_may_be_rejected(self):
+        (cancellation,) = sheet_of(
+            a_line("C1", quantity="-3", price="1.50"), a_line("C1", quantity="-2", price="1")
+        ).cancellations
+
+        rejection = cancellation.rejected_rows({1: cancellation.rows[1].rejected("why", "so")})
+
+        self.assertEqual(
+            (rejection.is_whole, rejection.units, rejection.total_minor), (False, -2, -200)
+        )
+        self.assertTrue(cancellation.rejected("why", "so").is_whole)
 
     def test_rejects_what_cannot_be_one_order(self):
         for reason, lines in (
@@ -106,9 +129,8 @@ class GroupRowsTests(unittest.TestCase):
 
         placed = [row.line for invoice in sheet.invoices for row in invoice.rows]
         rejected = [row.line for rejection in sheet.rejections for row in rejection.rows]
-        cancelled = [n for n, row in enumerate(cells, start=2) if row[0] == "C4"]
+        cancelled = [row.line for each in sheet.cancellations for row in each.rows]
         self.assertEqual(sorted([*placed, *rejected, *cancelled]), list(range(2, len(lines) + 2)))
-        self.assertEqual(sheet.cancelled.total(), len(cancelled))
         numbers = [invoice.number for invoice in sheet.invoices]
         self.assertEqual(len(set(numbers)), len(numbers))
         self.assertTrue(set(numbers).isdisjoint(rejection.number for rejection in sheet.rejections))
@@ -146,7 +168,7 @@ class DraftTests(unittest.TestCase):
         self.assertEqual(invoice.draft.lines, (LineDraft("M", 2, 27560),))
         self.assertEqual(invoice.draft.charges, ())
         self.assertIsNone(invoice.draft.metadata)
-        self.assertEqual((invoice.units, invoice.total_minor), (2, 55120))
+        self.assertEqual((invoice.units, invoice.total_minor), (0, 55120))
 
 
 class CatalogueTests(unittest.TestCase):

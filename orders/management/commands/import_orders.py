@@ -13,6 +13,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -24,16 +25,21 @@ from tqdm import tqdm  # type: ignore[import-untyped]  # It has no types of its 
 from config.errors import AppError
 from events.usecases import EventsError, IdempotencyKeyReused
 from orders.importing import (
+    Cancelled,
     Importer,
+    Outcome,
     Placed,
     create_missing_skus,
-    import_invoices,
+    import_sales,
     receive_opening_stock,
 )
 from orders.retail import (
     REJECTED_COLUMNS,
+    Cancellation,
+    Invoice,
     NotRetail,
     Rejection,
+    Row,
     Sheet,
     group_rows,
     read_rows,
@@ -46,13 +52,15 @@ CURRENCY = re.compile(r"[A-Z]{3}")
 KEY_PREFIX = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Without a terminal: a line in the log now and then, instead of a bar.
 TELL_EVERY_S = 10
+ALWAYS_TOLD = ("placed now", "placed before", "cancelled now", "cancelled before", "rejected")
+TOLD_IF_ANY = ("without a number", "readable", "together")
 
 
 class Command(BaseCommand):
     """Replay a shop's past sales."""
 
     help = (
-        "Place the invoices of an Online Retail CSV file (also .gz) as orders, by date, each once: "
+        "Replay the invoices and cancellations of an Online Retail CSV file (also .gz), each once: "
         "run again, it goes on where it was stopped. What cannot be placed goes to a file, with "
         "the reason; that alone is no failure."
     )
@@ -151,21 +159,22 @@ class Command(BaseCommand):
                 ) from refusal
             self.stdout.write(f"Opening stock, received once: {units:,} units")
         if not run.stopped_by:
-            invoices = everything[: options["limit"]]
-            for outcomes in shown("invoices", len(invoices), import_invoices(invoices, importer)):
+            invoices, cancellations = _first(run.sheet, options["limit"])
+            total = len(invoices) + len(cancellations)
+            sales = import_sales(invoices, cancellations, importer)
+            for outcomes in shown("invoices", total, sales):
                 run.tally.count(outcomes)
 
     def _tell(
         self, sheet: Sheet, tally: "Tally", rejected_path: Path, options: dict[str, Any]
     ) -> None:
         if options["dry_run"]:
-            for invoice in sheet.invoices[: options["limit"]]:
-                tally.add("readable", invoice.units, len(invoice.rows), invoice.total_minor)
+            invoices, cancellations = _first(sheet, options["limit"])
+            for one in invoices:
+                tally.add("readable", one.rows)
+            for cancelled in cancellations:
+                tally.add("readable", cancelled.rows)
         self.stdout.write(tally.table())
-        cancelled = len(sheet.cancelled)
-        self.stdout.write(
-            f"Skipped: {cancelled:,} cancellations of {sheet.cancelled.total():,} rows"
-        )
         if tally.reasons:
             self.stdout.write(f"Rejected rows are in {rejected_path}:")
             for reason, rows in tally.reasons.most_common():
@@ -193,39 +202,58 @@ class Tally:
         self._sums: dict[str, list[int]] = {}
         self.reasons: Counter[str] = Counter()
 
-    def count(self, outcomes: Sequence[Placed | Rejection]) -> None:
+    def count(self, outcomes: Sequence[Outcome]) -> None:
         """Add outcomes; what is rejected is in the file when this returns."""
         for outcome in outcomes:
             if isinstance(outcome, Placed):
-                invoice = outcome.invoice
                 name = "placed before" if outcome.is_replayed else "placed now"
-                self.add(name, invoice.units, len(invoice.rows), invoice.total_minor)
+                self.add(name, outcome.invoice.rows)
+            elif isinstance(outcome, Cancelled):
+                name = "cancelled before" if outcome.is_replayed else "cancelled now"
+                self.add(name, outcome.rows)
             else:
                 self._reject(outcome)
         self._file.flush()
 
-    def add(self, name: str, units: int, rows: int, total_minor: int) -> None:
-        """Add one invoice to what goes by this name."""
-        sums = self._sums.setdefault(name, [0, 0, 0, 0])
-        for n, value in enumerate((1, rows, units, total_minor)):
-            sums[n] += value
+    def add(self, name: str, rows: Sequence[Row]) -> None:
+        """Add the rows of one invoice to what goes by this name."""
+        units = sum(row.goods_units for row in rows)
+        self._add(name, 1, len(rows), units, sum(row.total_minor for row in rows))
+
+    def _add(self, name: str, *values: int) -> None:
+        for sums in (
+            self._sums.setdefault(name, [0, 0, 0, 0]),
+            self._sums.setdefault("together", [0, 0, 0, 0]),
+        ):
+            for n, value in enumerate(values):
+                sums[n] += value
 
     def _reject(self, rejection: Rejection) -> None:
         name = "rejected" if rejection.number else "without a number"
-        self.add(name, rejection.units, len(rejection.rows), rejection.total_minor)
+        # Of a cancellation that is done in part the rest is rows, but no invoice more.
+        invoices = int(rejection.is_whole)
+        self._add(name, invoices, len(rejection.rows), rejection.units, rejection.total_minor)
         for row in rejection.rows:
             self.reasons[row.reason] += 1
             self._writer.writerow((row.line, row.reason, row.detail, *_cells(row.text)))
 
     def table(self) -> str:
-        """Return the sums as text, one line for each name."""
+        """Return the sums as text, one line for each name; together they are the file."""
         lines = [f"{'':<16} {'invoices':>10} {'rows':>10} {'units':>12} {self._currency:>16}"]
-        for name in ("readable", "placed now", "placed before", "rejected", "without a number"):
-            if name in self._sums or name in ("placed now", "placed before", "rejected"):
+        for name in ALWAYS_TOLD + TOLD_IF_ANY:
+            if name in self._sums or name in ALWAYS_TOLD:
                 invoices, rows, units, total_minor = self._sums.get(name, [0, 0, 0, 0])
-                money = f"{total_minor // 100:,}.{total_minor % 100:02}"
+                money = f"{Decimal(total_minor).scaleb(-2):,.2f}"
                 lines.append(f"{name:<16} {invoices:>10,} {rows:>10,} {units:>12,} {money:>16}")
         return "\n".join(lines)
+
+
+def _first(sheet: Sheet, limit: int | None) -> tuple[list[Invoice], list[Cancellation]]:
+    """Return the first invoices by date, and the cancellations that could be of them."""
+    invoices = sheet.invoices[:limit]
+    if len(invoices) == len(sheet.invoices):
+        return invoices, sheet.cancellations
+    return invoices, [each for each in sheet.cancellations if each.at <= invoices[-1].at]
 
 
 def _shown(
