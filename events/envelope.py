@@ -32,7 +32,8 @@ def compose(event: StoredEvent, *, source: str) -> bytes:
     """
     Return the envelope of an event: the same bytes whenever it is asked for.
 
-    All that may vary was frozen at commit; source is the installation's and never changes.
+    All that may vary was frozen at commit, but for what the erasure of a person takes out of data;
+    source is the installation's and never changes.
     aggregateversion is an extension: it rises with every event of a subject.
     """
     at = event.occurred_at.astimezone(UTC).isoformat(timespec="microseconds")
