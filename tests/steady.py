@@ -26,7 +26,7 @@ class SteadyOrders:
         self.callers = callers
         self.placed: dict[str, str] = {}
         self.refused: Counter[str] = Counter()
-        self.seconds_max = 0.0
+        self.seconds: list[float] = []
         run = secrets.token_hex(4)
         self._keys = (f"steady-{run}-{n}" for n in itertools.count())
         self._is_over = False
@@ -39,12 +39,26 @@ class SteadyOrders:
         """Forget what was answered so far, to be run once more."""
         self.placed.clear()
         self.refused.clear()
-        self.seconds_max, self._is_over = 0.0, False
+        self.seconds.clear()
+        self._is_over = False
 
     @property
     def total(self) -> int:
         """How many were asked for."""
         return len(self.placed) + self.refused.total()
+
+    @property
+    def seconds_max(self) -> float:
+        """How long the longest answer took."""
+        return max(self.seconds, default=0.0)
+
+    def percentiles(self) -> str:
+        """Tell how long answers took."""
+        took = sorted(self.seconds) or [0.0]
+        return " ".join(
+            f"p{percent} {took[len(took) * percent // 100 - (percent == 100)] * 1000:.0f} ms"
+            for percent in (50, 99, 100)
+        )
 
     async def _run(self, disturb: Callable[[], None]) -> None:
         async def until_disturbed() -> None:
@@ -74,7 +88,7 @@ class SteadyOrders:
         except (*Lost, TimeoutError) as failure:
             self.refused[type(failure).__name__] += 1
             return
-        self.seconds_max = max(self.seconds_max, time.monotonic() - began)
+        self.seconds.append(time.monotonic() - began)
         if reply.status == 201:
             self.placed[key] = reply.document["id"]
         else:

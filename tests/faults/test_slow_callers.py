@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import resource
 import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -17,6 +19,8 @@ from tests.server import Database, Server, fresh_database, serving
 from tests.steady import SteadyOrders
 
 SKU = "SLOW-CUP"
+# What the kernel keeps of an answer that nobody reads.
+BUFFER_BYTES_MAX = 4_194_304
 Drip = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -28,8 +32,7 @@ def database() -> Iterator[Database]:
 
 @pytest.fixture(scope="module")
 def server(database: Database) -> Iterator[Server]:
-    # As many connections as are the default: here they are what runs out.
-    with serving(database, WORKER_CONNECTIONS="200") as started:
+    with serving(database) as started:
         started.given_stock(SKU, on_hand=1_000_000)
         yield started
 
@@ -139,6 +142,81 @@ def prove_patience(
     assert set(load.refused) <= {"503 temporarily_unavailable"}
 
 
+def answer_to(caller: socket.socket, request: bytes, *, then: bytes, every_s: float) -> bytes:
+    """Send a request and more of it every so often, until the other side hangs up."""
+    caller.sendall(request)
+    caller.settimeout(every_s)
+    answer, deadline = b"", time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            part = caller.recv(65536)
+        except TimeoutError:
+            caller.sendall(then)
+            continue
+        if not part:
+            return answer
+        answer += part
+    raise AssertionError(f"nobody hung up after {answer!r}")
+
+
+def given_long_orders(server: Server, *, count: int) -> None:
+    """Place orders of so many lines that a list of them fits into no buffer of the kernel."""
+    lines = [{"sku": SKU, "quantity": 1}] * 1000
+    for _ in range(count):
+        server.must_post("/api/v1/orders", {"customer": "c-17", "lines": lines})
+
+
+@pytest.mark.prove
+class BodyTests:
+    def test_that_drips_is_answered_and_hung_up_on(self, database: Database) -> None:
+        head = (
+            b"POST /api/v1/orders HTTP/1.1\r\nHost: localhost\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n{"
+        )
+        with serving(database, REQUEST_DEADLINE_S="2", WEB_CONCURRENCY="1") as server:
+            # Now and then a byte, hardly ever a pause, and nothing after the first.
+            for every_s in (0.7, 0.02, 50.0):
+                with socket.create_connection(("127.0.0.1", server.port)) as caller:
+                    answer = answer_to(caller, head, then=b" ", every_s=every_s)
+
+                assert answer.startswith(b"HTTP/1.1 408 "), answer
+                problem = json.loads(answer.partition(b"\r\n\r\n")[2])
+                assert (problem["code"], problem["effect"]) == ("body_too_slow", "none")
+            assert server.call("GET", "/api/v1/orders")[0] == 200
+        assert database.value("SELECT count(*) FROM orders_order") == 0
+
+
+@pytest.mark.prove
+class ReadersTests:
+    def test_that_are_slow_hold_neither_a_connection_nor_a_place(self, database: Database) -> None:
+        limits = {"DB_POOL_SIZE": "1", "GATE_OTHERS_MAX": "1", "GATE_WAITING_MAX": "0"}
+        with serving(database, WEB_CONCURRENCY="1", **limits) as server, ExitStack() as stack:
+            server.given_stock("READ-CUP", on_hand=10)
+            server.given_stock(SKU, on_hand=1_000_000)
+            given_long_orders(server, count=30)
+            asking = (
+                f"GET /api/v1/orders?limit=30 HTTP/1.1\r\nHost: localhost\r\n"
+                f"Authorization: Bearer {server.api_key}\r\n\r\n"
+            ).encode()
+
+            for _ in range(3):
+                caller = stack.enter_context(socket.socket())
+                caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                caller.connect(("127.0.0.1", server.port))
+                caller.sendall(asking)
+                # The answer is on its way, and far from read.
+                head = caller.recv(1000)
+                assert head.startswith(b"HTTP/1.1 200 ")
+                length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
+                assert length > BUFFER_BYTES_MAX
+
+            assert server.call("GET", "/api/v1/stock/READ-CUP")[0] == 200
+            server.must_post(
+                "/api/v1/orders",
+                {"customer": "c-17", "lines": [{"sku": "READ-CUP", "quantity": 1}]},
+            )
+
+
 @pytest.mark.prove
 class SlowCallersTests:
     def test_three_hundred_through_nginx_hurt_nobody(self, server: Server) -> None:
@@ -150,14 +228,26 @@ class ManySlowCallersTests:
     def test_a_thousand_through_nginx_hurt_nobody(self, server: Server) -> None:
         prove_patience(server, count=1000, seconds=60, rate=50, share_min=0.999)
 
-    def test_without_nginx_they_take_the_places_of_others(self, server: Server) -> None:
+    def test_without_nginx_they_hurt_nobody_while_there_are_connections(
+        self, server: Server
+    ) -> None:
+        load = without_nginx(server)
+
+        assert len(load.placed) >= 0.9 * load.total
+
+    def test_without_nginx_and_connections_others_wait(self, database: Database) -> None:
         """Tell what happens: docs/deploy.md says why a proxy stands before the service."""
-        load = SteadyOrders(Address(server.port, server.api_key), SKU, rate=50)
+        with serving(database, WORKER_CONNECTIONS="200") as narrow:
+            narrow.given_stock(f"{SKU}-NARROW", on_hand=1_000_000)
+            load = without_nginx(narrow, f"{SKU}-NARROW")
 
-        SlowCallers(server.port, 1000).during(load, seconds=40)
-
-        print(  # noqa: T201 - what a proof says is read
-            f"\nwithout nginx: {load.total} asked, {dict(load.refused)} refused,"
-            f" longest {load.seconds_max:.2f} s"
-        )
         assert load.seconds_max > 2
+
+
+def without_nginx(server: Server, sku: str = SKU) -> SteadyOrders:
+    load = SteadyOrders(Address(server.port, server.api_key), sku, rate=50)
+    SlowCallers(server.port, 1000).during(load, seconds=40)
+    print(  # noqa: T201 - what a proof says is read
+        f"\nwithout nginx: {load.total} asked, {dict(load.refused)} refused, {load.percentiles()}"
+    )
+    return load
