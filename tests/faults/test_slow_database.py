@@ -1,0 +1,124 @@
+"""A row stays locked, or connections run out: who needs them is refused early, nothing moves."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from tests.load import Address
+from tests.server import Database, Server, fresh_database, serving
+from tests.steady import SteadyOrders
+
+POOL_S = 3
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Database]:
+    with fresh_database(os.environ["DATABASE_URL"]) as fresh:
+        yield fresh
+
+
+@contextmanager
+def locked(database: Database, code: str) -> Iterator[None]:
+    """Keep the stock of a SKU locked, as a forgotten session would."""
+    with database.connect() as theirs, theirs.transaction():
+        theirs.execute(
+            "SELECT 1 FROM inventory_stocklevel l JOIN inventory_sku s ON s.id = l.sku_id"
+            " WHERE s.code = %s FOR UPDATE OF l",
+            (code,),
+        )
+        yield
+
+
+def orders_of(server: Server, code: str, *, rate: float) -> SteadyOrders:
+    server.given_stock(code, on_hand=1_000_000)
+    return SteadyOrders(Address(server.port, server.api_key), code, rate=rate, callers=8)
+
+
+def report(what: str, load: SteadyOrders) -> None:
+    print(  # noqa: T201 - what a proof says is read
+        f"\n{what}: {load.total} asked, {dict(load.refused)} refused, {load.percentiles()}"
+    )
+
+
+def prove_a_hot_row(database: Database, *, seconds: float, rate: float) -> SteadyOrders:
+    """Lock one SKU while it and another are ordered; return how the other fared."""
+    with serving(database) as server:
+        others = orders_of(server, "COLD", rate=rate)
+        hot = orders_of(server, "HOT", rate=rate / 4)
+        others.run(lambda: time.sleep(seconds))
+        report("before", others)
+        others.again()
+
+        def lock() -> None:
+            with locked(database, "HOT"):
+                beside = threading.Thread(target=hot.run, args=(lambda: time.sleep(seconds),))
+                beside.start()
+                time.sleep(seconds)
+            beside.join()
+
+        others.run(lock)
+        report("others, while one row is locked", others)
+        report("of the locked row", hot)
+        assert set(hot.refused) <= {"503 temporarily_unavailable"}
+        assert hot.refused
+        hot.again()
+        hot.run(lambda: time.sleep(1))
+        assert hot.refused == {}
+        database.assert_balanced()
+    return others
+
+
+@pytest.mark.prove
+class HotRowTests:
+    def test_orders_of_other_goods_are_slower_and_go_on(self, database: Database) -> None:
+        others = prove_a_hot_row(database, seconds=4, rate=20)
+
+        assert set(others.refused) <= {"503 temporarily_unavailable"}
+        assert len(others.placed) >= others.total / 4
+
+
+@pytest.mark.prove
+class PoolTests:
+    def test_that_others_have_used_up_refuses_early(self, database: Database) -> None:
+        limits = {
+            "DB_POOL_SIZE": "2",
+            "DB_POOL_TIMEOUT_S": str(POOL_S),
+            "DB_LOCK_TIMEOUT_MS": "20000",
+            "DB_STATEMENT_TIMEOUT_MS": "20000",
+        }
+        with serving(database, WEB_CONCURRENCY="1", **limits) as server:
+            load = orders_of(server, "WANTED", rate=20)
+            server.given_stock("STUCK", on_hand=1)
+            placed_before = database.value("SELECT count(*) FROM orders_order")
+            with ThreadPoolExecutor() as beside, locked(database, "STUCK"):
+                stuck = [beside.submit(self.receive, server) for _ in range(2)]
+                while self.who_wait(database) < 2:
+                    time.sleep(0.05)
+
+                load.run(lambda: time.sleep(2 * POOL_S))
+
+                report("without a connection", load)
+                assert database.value("SELECT count(*) FROM orders_order") == placed_before
+            assert [one.result() for one in stuck] == [201, 201]
+            assert load.placed == {}
+            assert set(load.refused) == {"503 temporarily_unavailable"}
+            # 1.2 times the time-out, where two in a row would be 2.
+            assert load.seconds_max < 1.6 * POOL_S
+            load.again()
+            load.run(lambda: time.sleep(1))
+            assert load.refused == {}
+            database.assert_balanced()
+
+    @staticmethod
+    def receive(server: Server) -> int:
+        return server.call("POST", "/api/v1/stock/STUCK/receipts", {"quantity": 1})[0]
+
+    @staticmethod
+    def who_wait(database: Database) -> int:
+        waiting: int = database.value("SELECT count(*) FROM pg_locks WHERE NOT granted")
+        return waiting
