@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.edge import nginx
 from tests.load import Address
 from tests.openloop import Figures, Loop, Make
 from tests.server import Server, fresh_database, serving
@@ -41,15 +42,17 @@ def orders_and_lists_of(server: Server) -> Make:
     return lambda n: order(n) if n % 2 else ("list", asking)
 
 
-def capacity_of(server: Server, *, seconds: float) -> float:
+def capacity_of(server: Server, *, seconds: float, port: int = 0) -> float:
     """Return how many orders a second can be served: callers that never rest, and no more."""
-    Loop(server.port, orders_of(server), lines_max=64).saturate(64, seconds / 2)
-    told = Loop(server.port, orders_of(server), lines_max=128).saturate(128, seconds)
+    Loop(port or server.port, orders_of(server), lines_max=64).saturate(64, seconds / 2)
+    told = Loop(port or server.port, orders_of(server), lines_max=128).saturate(128, seconds)
     return Figures(told, seconds).per_second(201)
 
 
-def offer(server: Server, make: Make, per_second: float, seconds: float) -> Figures:
-    told = Loop(server.port, make, lines_max=LINES).offer(per_second, seconds)
+def offer(
+    server: Server, make: Make, per_second: float, seconds: float, *, port: int = 0
+) -> Figures:
+    told = Loop(port or server.port, make, lines_max=LINES).offer(per_second, seconds)
     figures = Figures(told, seconds)
     print(f"offered {per_second:.0f}/s: {figures}")  # noqa: T201
     return figures
@@ -104,3 +107,14 @@ class CapacityTests:
         calm = offer(shop, orders_of(shop), capacity / 3, 10)
         late = [told for told in calm.told if told.at_s >= 9]
         assert all(told.status == 201 for told in late)
+
+    @pytest.mark.parametrize("times", [5, 10])
+    def test_nginx_keeps_away_what_is_far_too_much(self, shop, times):
+        with nginx([shop.port]) as edge:
+            capacity = capacity_of(shop, seconds=10, port=edge.port)
+        # What an operator is told to do: allow what was measured.
+        with nginx([shop.port], rate_all=f"{capacity:.0f}r/s") as edge:
+            busy = offer(shop, orders_of(shop), times * capacity, 20, port=edge.port)
+
+        assert busy.per_second(201) >= 0.8 * capacity
+        assert busy.percentile_ms(99, 429) <= 50
