@@ -21,6 +21,17 @@ from tests.edge import need, program, self_signed
 DEPLOY = PROJECT / "deploy"
 # Not ours: PostgreSQL's image, the image that compose runs, shiv's folder.
 OTHERS = {"POSTGRES_PASSWORD", "SLUICE_IMAGE", "SHIV_ROOT"}
+# Of no use to who runs a container: set by ourselves, by image and unit, or for development.
+NOT_FOR_CONTAINERS = {
+    "BIND",
+    "DEBUG",
+    "GUNICORN_RELOAD",
+    "PID_FILE",
+    "PORT",
+    "SLUICE_ENV",
+    "SLUICE_HOME",
+    "SLUICE_ROLE",
+}
 REQUIRED = {"SECRET_KEY", "DATABASE_URL", "ALLOWED_HOSTS", "PUBLIC_URL"}
 
 
@@ -50,6 +61,16 @@ class VariablesTests:
     def test_that_are_named_are_read(self) -> None:
         assert set(self.named()) <= self.KNOWN
 
+    def test_are_all_in_the_example_and_those_left_out_with_their_default(self) -> None:
+        text = (DEPLOY / ".env.example").read_text()
+        told = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", text, re.MULTILINE))
+        left_out = dict(re.findall(r"^#([A-Z_]+)=(.*)$", text, re.MULTILINE))
+
+        assert set(told) - OTHERS == self.KNOWN - OTHERS - NOT_FOR_CONTAINERS
+        defaults = {name: default for name, _, default in settings_read() if default is not None}
+        for name in left_out.keys() & defaults.keys():
+            assert left_out[name] == defaults[name].replace("empty", ""), name
+
     def test_that_production_needs_are_asked_for(self) -> None:
         for file in (".env.example", "systemd/sluice.env"):
             set_there = re.findall(r"^([A-Z_]+)=", (DEPLOY / file).read_text(), re.MULTILINE)
@@ -73,15 +94,27 @@ class VerbsTests:
         composed = {services[name]["command"][0] for name in ("migrate", "web", "relay")}
         assert composed | set(pods) | set(units) <= set(VERBS)
 
-    def test_that_timers_run_are_commands(self) -> None:
-        tasks = {
+    def test_that_go_by_the_clock_are_commands_and_run_everywhere(self) -> None:
+        timers = {
             task
             for file in DEPLOY.glob("systemd/*.timer")
             for task in re.findall(r"sluice-task@(\w+)\.service", file.read_text())
         }
+        crons = {
+            item["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["args"][1]
+            for item in kubernetes("CronJob")
+        }
+        services = documents()["compose.yaml"]["services"].values()
+        composed = {
+            service["command"][1]
+            for service in services
+            if service.get("command", [""])[0] == "manage"
+        }
 
-        assert len(tasks) == 4
-        assert tasks <= set(get_commands())
+        assert timers == {"reconcile", "housekeeping", "expire_holds", "expire_orders"}
+        assert crons == timers
+        assert composed == timers - {"reconcile"}  # Once a night: compose has no clock.
+        assert timers <= set(get_commands())
 
 
 class LimitsTests:
