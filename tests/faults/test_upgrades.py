@@ -2,8 +2,10 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -144,6 +146,25 @@ class UpgradeTests:
         self, database: Database, tmp_path: Path
     ) -> None:
         prove_upgrades(database, tmp_path, times=1, rate=60)
+
+    def test_systemd_is_told_whom_to_watch(self, database: Database, tmp_path: Path) -> None:
+        with (
+            tempfile.TemporaryDirectory(prefix="notify-") as folder,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+        ):
+            systemd.bind(f"{folder}/notify")
+            server = Installation(database, tmp_path, NOTIFY_SOCKET=f"{folder}/notify")
+            try:
+                done = server.upgrade()
+                assert done.returncode == 0, done.stderr
+                systemd.settimeout(5)
+                told = b""
+                while b"MAINPID=" not in told:
+                    told = systemd.recv(1000)
+
+                assert told == f"MAINPID={server.master_pid}\nREADY=1".encode()
+            finally:
+                server.stop()
 
     def test_servers_restarted_by_turns_refuse_nothing(
         self, database: Database, tmp_path: Path
