@@ -21,17 +21,6 @@ from tests.edge import need, program, self_signed
 DEPLOY = PROJECT / "deploy"
 # Not ours: PostgreSQL's image, the image that compose runs, shiv's folder.
 OTHERS = {"POSTGRES_PASSWORD", "SLUICE_IMAGE", "SHIV_ROOT"}
-# Of no use to who runs a container: set by ourselves, by image and unit, or for development.
-NOT_FOR_CONTAINERS = {
-    "BIND",
-    "DEBUG",
-    "GUNICORN_RELOAD",
-    "PID_FILE",
-    "PORT",
-    "SLUICE_ENV",
-    "SLUICE_HOME",
-    "SLUICE_ROLE",
-}
 REQUIRED = {"SECRET_KEY", "DATABASE_URL", "ALLOWED_HOSTS", "PUBLIC_URL"}
 
 
@@ -60,16 +49,6 @@ class VariablesTests:
 
     def test_that_are_named_are_read(self) -> None:
         assert set(self.named()) <= self.KNOWN
-
-    def test_are_all_in_the_example_and_those_left_out_with_their_default(self) -> None:
-        text = (DEPLOY / ".env.example").read_text()
-        told = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", text, re.MULTILINE))
-        left_out = dict(re.findall(r"^#([A-Z_]+)=(.*)$", text, re.MULTILINE))
-
-        assert set(told) - OTHERS == self.KNOWN - OTHERS - NOT_FOR_CONTAINERS
-        defaults = {name: default for name, _, default in settings_read() if default is not None}
-        for name in left_out.keys() & defaults.keys():
-            assert left_out[name] == defaults[name].replace("empty", ""), name
 
     def test_that_production_needs_are_asked_for(self) -> None:
         for file in (".env.example", "systemd/sluice.env"):

@@ -26,6 +26,17 @@ TYPES = {
     "env_int": "number",
     "env_list": "list",
 }
+# Of no use to who runs a container: set by ourselves, by image and unit, or for development.
+NOT_FOR_CONTAINERS = {
+    "BIND",
+    "DEBUG",
+    "GUNICORN_RELOAD",
+    "PID_FILE",
+    "PORT",
+    "SLUICE_ENV",
+    "SLUICE_HOME",
+    "SLUICE_ROLE",
+}
 
 
 def settings_read() -> Iterator[tuple[str, str, str | None]]:
@@ -70,6 +81,18 @@ class SettingsPageTests(unittest.TestCase):
         for name, (of_type, default) in read.items():
             assert told[name][0] == of_type, name
             assert default is None or told[name][1] == default, name
+
+    def test_has_nothing_that_the_example_of_an_environment_lacks(self):
+        text = (PROJECT / "deploy/.env.example").read_text(encoding="utf-8")
+        told = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", text, re.MULTILINE))
+        left_out = dict(re.findall(r"^#([A-Z_]+)=(.*)$", text, re.MULTILINE))
+
+        read = {name: default for name, _, default in settings_read()}
+        # Beside what is read: the password of PostgreSQL's own image.
+        assert set(told) - {"POSTGRES_PASSWORD"} == set(read) - NOT_FOR_CONTAINERS
+        for name, written in left_out.items():
+            default = read[name]
+            assert default is None or written == default.replace("empty", ""), name
 
 
 class CommandsTests(unittest.TestCase):
