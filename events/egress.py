@@ -5,7 +5,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
 from http.client import HTTPException, HTTPResponse
@@ -14,6 +14,7 @@ from typing import Any
 
 from events.addresses import Address, IpNetwork, is_public
 from events.errors import AddressRefused
+from events.lookup import Resolve, look_up, resolve
 from events.retries import Attempt, read_retry_after
 
 CONNECT_S = 5.0
@@ -22,15 +23,6 @@ ANSWER_BYTES_MAX = 64 * 1024
 ANSWER_CHARACTERS_KEPT = 1024
 IDLE_MAX = 4
 IDLE_S_MAX = 30.0
-
-# (host, port) to the IP addresses that the name has at this moment.
-Resolve = Callable[[str, int], Sequence[str]]
-
-
-def resolve(host: str, port: int) -> list[str]:
-    """Return the IP addresses of a host; raises OSError."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Egress:
@@ -86,7 +78,7 @@ class Egress:
     def _post(
         self, address: Address, headers: Mapping[str, str], body: bytes, deadline: float
     ) -> Attempt:
-        ips = self._checked(address)
+        ips = self._checked(address, deadline)
         request = _request(address, headers, body)
         kept = self._take_idle(address, ips)
         if kept is not None:
@@ -96,9 +88,9 @@ class Egress:
                 pass  # It was closed while it was idle, most likely; a new one will tell.
         return self._exchange(*self._connect(address, ips, deadline), address, request, deadline)
 
-    def _checked(self, address: Address) -> Sequence[str]:
+    def _checked(self, address: Address, deadline: float) -> Sequence[str]:
         """Return the IP addresses of a host, every one of them public; raises AddressRefused."""
-        ips = self._resolve(address.host, address.port)
+        ips = look_up(address.host, address.port, resolve=self._resolve, deadline=deadline)
         if not ips or not all(is_public(ip_address(ip), allowed=self._allowed) for ip in ips):
             raise AddressRefused("it leads to an address that is not public")
         return ips

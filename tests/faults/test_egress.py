@@ -235,7 +235,20 @@ class ResolverTests(unittest.TestCase):
         def resolve(host, port):
             raise socket.gaierror(socket.EAI_NONAME, "no such name")
 
-        assert post(self.receiver, sender=Egress(resolve=resolve)).error == "name_not_found"
+        attempt = post(self.receiver, sender=Egress(resolve=resolve), host="hook.example")
+        assert attempt.error == "name_not_found"
+
+    def test_waits_no_longer_for_a_name_than_for_anything_else(self):
+        is_over = threading.Event()
+        self.addCleanup(is_over.set)
+        sender = Egress(allowed=HOME, resolve=lambda host, port: is_over.wait(20) and [PUBLIC])
+
+        with patch.object(egress, "TOTAL_S", 0.2):
+            attempt = post(self.receiver, sender=sender, host="hook.example")
+
+        assert attempt.error == "timeout"
+        assert attempt.duration_ms < 3000
+        assert self.receiver.connections == 0
 
 
 @pytest.mark.prove
