@@ -48,6 +48,8 @@ def web(arguments: Sequence[str]) -> NoReturn:
 def manage(arguments: Sequence[str]) -> None:
     """Run a command of manage.py."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    if arguments[0:1] == ["relay"]:
+        os.environ["SLUICE_ROLE"] = "relay"
     execute_from_command_line(["sluice", *arguments])
 
 

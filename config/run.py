@@ -210,7 +210,7 @@ def run(home: Path, port: int) -> None:
         prepare_database()
         service = Service(port)
         relay = Child(
-            [sys.executable, "-m", "django", "relay"],
+            [sys.executable, "-m", "config.cli", "relay"],
             stop_signals=(signal.SIGTERM,),
             cwd=PROJECT,
             stdout=subprocess.DEVNULL,

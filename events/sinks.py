@@ -1,5 +1,5 @@
 """
-Where all events of the installation go besides webhooks: Redis Streams, a file, or what you write.
+Where all events of the installation go besides webhooks: events.streams, a file, or what you write.
 
 A sink is a class with `send(batch)`, named in EVENTS_SINKS with what it is made with:
 
@@ -9,7 +9,7 @@ send gets events in the order in which they may go out, returns when the receive
 safely, and raises whatever it likes when that is not so: then the whole batch comes again, later
 and perhaps from another relay, before anything else of these subjects. It is called from a thread
 of its own, never twice at once in one relay. It is made once, when the relay starts, and must not
-connect before it has something to send.
+connect before it has something to send. The relay loads no other app: a sink has no models to ask.
 """
 
 import os
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
-import redis
 from django.utils.module_loading import import_string
 
 
@@ -38,40 +37,6 @@ class Sink(Protocol):
 
     def send(self, batch: Sequence[Outgoing]) -> None:
         """Return when the receiver has the whole batch; raise when it may not have it."""
-
-
-class RedisStream:
-    """
-    Adds each event to a stream.
-
-    length_max: 0 never trims. Any other length trims to about that many entries, whether somebody
-    has read them or not.
-    """
-
-    def __init__(self, *, url: str, stream: str, length_max: int = 0, timeout_s: float = 5) -> None:
-        self._client = redis.Redis.from_url(
-            url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s
-        )
-        self._stream = stream
-        self._length_max = length_max or None
-
-    def send(self, batch: Sequence[Outgoing]) -> None:
-        """Add a batch in one round trip."""
-        # Not a MULTI: a stream of half a batch is no worse than a batch that is sent again.
-        adding = self._client.pipeline(transaction=False)
-        for event in batch:
-            adding.xadd(
-                self._stream,
-                {
-                    "id": str(event.id),
-                    "type": event.type,
-                    "subject": event.subject,
-                    "event": event.envelope,
-                },
-                maxlen=self._length_max,
-                approximate=True,
-            )
-        adding.execute()
 
 
 class JsonLines:

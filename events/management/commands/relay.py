@@ -17,6 +17,8 @@ class Command(BaseCommand):
     """Runs until SIGTERM or SIGINT. Any number may run at once, on any machine."""
 
     help = "Deliver events to webhooks and sinks, until told to stop. Run two or more."
+    # They would load every page of the project; `manage.py check` makes them.
+    requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take the port of the metrics."""
