@@ -399,6 +399,8 @@ EVENTS_STREAM_URL = env_text("EVENTS_STREAM_URL", default="")
 EVENTS_STREAM_NAME = env_text("EVENTS_STREAM_NAME", default="sluice:events")
 # 0 never trims: whoever sets a length says that what nobody has read by then may go.
 EVENTS_STREAM_LENGTH_MAX = env_int("EVENTS_STREAM_LENGTH_MAX", default=0, at_least=0)
+# A context manager that a relay works within.
+EVENTS_RELAY_WITHIN = "config.telemetry.sending" if IS_TRACED else ""
 # The sinks of the relay by name: the class, and what it is made with.
 EVENTS_SINKS: dict[str, dict[str, object]] = {}
 if EVENTS_STREAM_URL:

@@ -6,6 +6,8 @@ Traces alone: the metrics of its SDK can lock up under gevent, and Prometheus ha
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
@@ -36,8 +38,7 @@ DEFAULTS = {
 
 def instrument() -> None:
     """Have Django and psycopg make spans: before the middlewares are loaded, once a process."""
-    for name, value in DEFAULTS.items():
-        os.environ.setdefault(name, value)
+    _set_defaults()
     DjangoInstrumentor().instrument(
         # Behind the edge: it answers probes, which come by address, before anybody asks for a Host.
         middleware_position=settings.MIDDLEWARE.index("config.middleware.Edge") + 1,
@@ -74,6 +75,17 @@ def stop() -> None:
         provider.shutdown()
 
 
+@contextmanager
+def sending() -> Iterator[None]:
+    """Send the spans of a process that serves no requests."""
+    _set_defaults()
+    start()
+    try:
+        yield
+    finally:
+        stop()
+
+
 class WithoutOrphans(Sampler):
     """
     Drops statements that belong to no request, and asks another sampler about all else.
@@ -102,6 +114,11 @@ class WithoutOrphans(Sampler):
     def get_description(self) -> str:
         """Return the name under which the SDK logs this sampler."""
         return f"WithoutOrphans({self._sampler.get_description()})"
+
+
+def _set_defaults() -> None:
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)
 
 
 def _name_request(span: Span, request: HttpRequest) -> None:

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any, Self, TypeVar
+from uuid import UUID
 
 import psycopg
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from events.naming import signed
 
@@ -35,6 +37,32 @@ def current_traceparent() -> str:
 def is_traced() -> bool:
     """Test whether there is a current span whose trace is kept."""
     return trace.get_current_span().get_span_context().trace_flags.sampled
+
+
+@contextmanager
+def delivery_span(event_id: UUID, traceparent: str) -> Iterator[Span]:
+    """Make a span of an attempt to tell an event, in the trace of what caused the event."""
+    if not traceparent:
+        yield INVALID_SPAN
+        return
+    with tracer.start_as_current_span(
+        "events.deliver",
+        context=TraceContextTextMapPropagator().extract({"traceparent": traceparent}),
+        kind=SpanKind.CLIENT,
+        attributes={"http.request.method": "POST", "messaging.message.id": str(event_id)},
+    ) as span:
+        yield span
+
+
+def tell_attempt(span: Span, *, is_success: bool, status: int | None, error: str) -> None:
+    """Say in a span how an attempt ended."""
+    if not span.is_recording():
+        return
+    if status is not None:
+        span.set_attribute("http.response.status_code", status)
+    if not is_success:
+        span.set_attribute("error.type", error or str(status))
+        span.set_status(StatusCode.ERROR)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from events.envelope import MEDIA_TYPE, StoredEvent, compose
 from events.errors import AddressRefused
 from events.retries import Attempt
 from events.signing import SecretLost, sign, unseal
+from events.tracing import current_traceparent, delivery_span, tell_attempt
 
 USER_AGENT = "Sluice-Webhooks/1"
 
@@ -34,6 +35,14 @@ class Webhook:
 
     def send(self, event: StoredEvent) -> Attempt:
         """Make one attempt. The address is read anew: what was public once may be so no more."""
+        with delivery_span(event.id, event.traceparent) as span:
+            attempt = self._send(event)
+            tell_attempt(
+                span, is_success=attempt.is_success, status=attempt.status, error=attempt.error
+            )
+        return attempt
+
+    def _send(self, event: StoredEvent) -> Attempt:
         try:
             address = read_address(
                 self._url,
@@ -57,7 +66,7 @@ class Webhook:
             ),
         }
         if event.traceparent:
-            headers["traceparent"] = event.traceparent
+            headers["traceparent"] = current_traceparent() or event.traceparent
         return self._egress.post(address, headers, body)
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ import redis
 from tests.commands.processes import PROJECT, wait_until
 from tests.server import fresh_database
 
+TRUST = {"WEBHOOKS_ALLOW_HTTP": "true", "WEBHOOKS_PRIVATE_NETWORKS": "127.0.0.0/8"}
 # As record_events writes them, in one statement.
 ADD_BACKLOG = """
 WITH e AS (
@@ -88,6 +89,18 @@ def relaying(database, **settings):
         relay.stdout.close()
 
 
+def add_webhook(database, url):
+    """Let account 1 be told of everything at a URL of this machine."""
+    subprocess.run(
+        [sys.executable, "manage.py", "shell", "-v0", "-c", ADD_ENDPOINT],
+        cwd=PROJECT,
+        env=os.environ | {"DATABASE_URL": database.url} | TRUST,
+        input=url,
+        text=True,
+        check=True,
+    )
+
+
 def add_backlog(database, name, count):
     with database.connect() as asking:
         asking.execute(ADD_BACKLOG, (name, count))
@@ -136,26 +149,18 @@ class BacklogTests:
         assert rate >= rate_min
 
     def drain_to_webhook(self, count, *, rate_min, fresh_s_max, watched_s=None):
-        trust = {"WEBHOOKS_ALLOW_HTTP": "true", "WEBHOOKS_PRIVATE_NETWORKS": "127.0.0.0/8"}
         counter = subprocess.Popen(
             [sys.executable, "-c", COUNTER], stdout=subprocess.PIPE, text=True
         )
         try:
             url = f"http://127.0.0.1:{counter.stdout.readline().strip()}/"
             with fresh_database(os.environ["DATABASE_URL"]) as database:
-                subprocess.run(
-                    [sys.executable, "manage.py", "shell", "-v0", "-c", ADD_ENDPOINT],
-                    cwd=PROJECT,
-                    env=os.environ | {"DATABASE_URL": database.url} | trust,
-                    input=url,
-                    text=True,
-                    check=True,
-                )
+                add_webhook(database, url)
                 add_backlog(database, "old-", count)
                 ages = []
                 reading = threading.Thread(target=self.read_ages, args=(counter, ages))
                 reading.start()
-                with relaying(database, **trust):
+                with relaying(database, **TRUST):
                     rate, fresh = self.watch(database, count, watched_s)
                     wait_until(lambda: len(ages) >= fresh, seconds=60)
         finally:
