@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from uuid import UUID
 
 from config.errors import AppError, ValidationFailed
+from orders.rules import TOTAL_MINOR_MAX
 
 
 class Status(StrEnum):
@@ -193,7 +194,7 @@ class OrderState:
     def is_covered(self) -> bool:
         """Whether what is due was promised or paid, and not given back."""
         had = max(self.authorized_minor, self.captured_minor) - self.refunded_minor
-        return had >= max(1, self.due_minor)
+        return had >= self.due_minor
 
     @property
     def is_settled(self) -> bool:
@@ -369,19 +370,12 @@ def pay(order: OrderState, payment: Payment) -> OrderState:
     """
     Return the order with a fact about money; facts may come in any order, and in any status.
 
-    What does not fit asks for attention. Raises ValidationFailed for another currency.
+    What does not fit asks for attention. Raises ValidationFailed for another currency, and for an
+    amount that no sum of the order can hold.
     """
     _check(order, Action.PAY)
     if payment.currency != order.currency:
-        raise ValidationFailed(
-            [
-                {
-                    "pointer": "/currency",
-                    "code": "other_currency",
-                    "message": f"The order is in {order.currency}.",
-                }
-            ]
-        )
+        raise _refused_payment("currency", "other_currency", f"The order is in {order.currency}.")
     after = replace(
         order,
         authorized_minor=order.authorized_minor + _amount_of(payment, "authorized"),
@@ -389,7 +383,15 @@ def pay(order: OrderState, payment: Payment) -> OrderState:
         refunded_minor=order.refunded_minor + _amount_of(payment, "refunded"),
         has_failed_payment=order.has_failed_payment or payment.kind == "failed",
     )
+    if max(after.authorized_minor, after.captured_minor, after.refunded_minor) > TOTAL_MINOR_MAX:
+        raise _refused_payment(
+            "amount_minor", "sum_out_of_range", f"No sum may exceed {TOTAL_MINOR_MAX}."
+        )
     return _after(after, Action.PAY, attention=_attention_of(after, payment))
+
+
+def _refused_payment(member: str, code: str, message: str) -> ValidationFailed:
+    return ValidationFailed([{"pointer": f"/{member}", "code": code, "message": message}])
 
 
 def _amount_of(payment: Payment, kind: PaymentKind) -> int:
@@ -416,8 +418,16 @@ def expire(order: OrderState) -> OrderState:
 
 
 def reinstate(order: OrderState, *, attention: Attention | None) -> OrderState:
-    """Return an expired order confirmed, without a further version: part of a late payment."""
+    """
+    Return an expired order confirmed, without a further version: part of a late payment.
+
+    attention: what asked for it before that payment; that money came late has settled itself.
+    """
     _check(order, Action.REINSTATE)
+    if order.captured_minor > order.due_minor:
+        attention = Attention.OVERPAID
+    elif attention == Attention.LATE_PAYMENT:
+        attention = None
     return replace(order, status=CONFIRMED, attention=attention)
 
 

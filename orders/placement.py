@@ -296,11 +296,12 @@ def _priced(
     skus: Mapping[str, Sku],
     holds: Mapping[UUID, Hold],
 ) -> NewOrder | OrderInvalid | HoldNotLive:
-    pay_within_s = placement.draft.pay_within_s
     try:
         price = quote(placement.draft, skus)
     except OrderInvalid as refusal:
         return refusal
+    # Nobody pays for what costs nothing, so nobody can be late with it.
+    pay_within_s = placement.draft.pay_within_s if price.total_minor else None
     if placement.draft.hold is not None:
         hold = _hold_of(placement, holds)
         if hold is None:

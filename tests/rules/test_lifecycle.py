@@ -24,6 +24,7 @@ from orders.lifecycle import (
     Pick,
     Status,
 )
+from orders.rules import TOTAL_MINOR_MAX
 
 CUPS = LineState(0, "CUP", 4, 250)
 POTS = LineState(1, "POT", 1, 900)
@@ -154,6 +155,35 @@ class MoneyTests(unittest.TestCase):
     def test_refuses_another_currency(self):
         with self.assertRaises(ValidationFailed):
             lifecycle.pay(an_order(), money("captured", 1900, "GBP"))
+
+    def test_refuses_more_than_a_sum_can_hold(self):
+        for kind in ("authorized", "captured", "refunded"):
+            with self.subTest(kind):
+                full = lifecycle.pay(an_order(), money(kind, TOTAL_MINOR_MAX))
+
+                with self.assertRaises(ValidationFailed) as refused:
+                    lifecycle.pay(full, money(kind, 1))
+
+                self.assertEqual(refused.exception.errors[0]["code"], "sum_out_of_range")
+
+    def test_a_discount_that_pays_for_what_is_left_confirms(self):
+        order = lifecycle.cancel(an_order(total_minor=1000), [Cut(0, 4)])
+
+        self.assertEqual((order.due_minor, order.status), (0, "confirmed"))
+
+    def test_what_asked_for_attention_before_a_late_payment_asks_for_it_again(self):
+        for before, captured, after in (
+            (None, 1900, None),
+            (Attention.LATE_PAYMENT, 1900, None),
+            (Attention.REFUND_EXCEEDS_PAYMENT, 1900, Attention.REFUND_EXCEEDS_PAYMENT),
+            (None, 1901, Attention.OVERPAID),
+        ):
+            with self.subTest(before=before, captured=captured):
+                late = lifecycle.pay(an_order(status=Status.EXPIRED), money("captured", captured))
+
+                order = lifecycle.reinstate(late, attention=before)
+
+                self.assertEqual((order.status, order.attention), ("confirmed", after))
 
 
 class UnitsTests(unittest.TestCase):

@@ -425,6 +425,27 @@ class ExpiryTests(LifeTests):
         self.order.refresh_from_db()
         self.assertEqual((self.order.status, self.order.attention), ("expired", "late_payment"))
 
+    def test_the_rest_of_a_late_payment_settles_it(self):
+        self.pass_the_deadline()
+        self.expire()
+        record_payment(a_change(self.order), payment=a_payment("captured", 1099))
+
+        record_payment(a_change(self.order), payment=a_payment("captured", 1))
+
+        self.order.refresh_from_db()
+        self.assertEqual((self.order.status, self.order.attention), ("confirmed", ""))
+
+    def test_an_order_that_costs_nothing_never_expires(self):
+        given_stock("GIFT", on_hand=1, price_minor=0)
+
+        order = self.given_order({"GIFT": 1}, pay_within_s=600)
+
+        self.assertIsNone(order.pay_before)
+        self.pass_the_deadline()
+        self.assertEqual(self.expire(), 1)
+        order.refresh_from_db()
+        self.assertEqual(order.status, "placed")
+
     def test_the_command_expires_all_that_are_due(self):
         self.given_order({"CUP": 1}, pay_within_s=600)
         self.pass_the_deadline()
