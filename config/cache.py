@@ -114,6 +114,10 @@ class GuardedRedisCache(RedisCache):  # type: ignore[misc]
         """Store a value; return whether Redis has it."""
         return bool(self._guard.ask(partial(super().set, *args, **kwargs), False))
 
+    def add(self, *args: Any, **kwargs: Any) -> bool:
+        """Store a value where none is; return whether it was stored."""
+        return bool(self._guard.ask(partial(super().add, *args, **kwargs), False))
+
     def set_many(self, data: Mapping[Any, Any], *args: Any, **kwargs: Any) -> list[Any]:
         """Store values in one round trip; return the keys that are not stored."""
         missed = self._guard.ask(partial(super().set_many, data, *args, **kwargs), list(data))

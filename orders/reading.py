@@ -43,11 +43,15 @@ def read_from_cache(order_id: UUID, *, account_id: int | None, is_fresh: bool) -
     if is_fresh or account_id is None:
         return read_from_database(order_id, account_id=account_id, is_fresh=True)
     key = _key(account_id, address(order_id))
-    found = _opened(key, cache.get(key))
+    sealed = cache.get(key)
+    found = _opened(key, sealed)
     if found is not None:
         return found
     text = read_from_database(order_id, account_id=account_id, is_fresh=True)
-    keep_texts([(account_id, address(order_id), text)])
+    # Added where nothing was: a change that was committed since this was read may have written a
+    # newer text there. What is no text of ours is replaced all the same.
+    write = cache.add if sealed is None else cache.set
+    write(key, _sealed(key, text), timeout=settings.ORDER_CACHE_S)
     return text
 
 
@@ -59,13 +63,17 @@ def keep_texts(texts: Iterable[tuple[int, str, OrderText]]) -> None:
     ORDER_CACHE_S at most.
     """
     keyed = ((_key(account_id, where), text) for account_id, where, text in texts)
-    sealed = {key: _signer(key).sign(f"{text.etag}\n{text.body}") for key, text in keyed}
+    sealed = {key: _sealed(key, text) for key, text in keyed}
     if sealed:
         cache.set_many(sealed, timeout=settings.ORDER_CACHE_S)
 
 
 def _key(account_id: int, where: str) -> str:
     return f"order:{FORMAT}:{account_id}:{where}"
+
+
+def _sealed(key: str, text: OrderText) -> str:
+    return _signer(key).sign(f"{text.etag}\n{text.body}")
 
 
 def _signer(key: str) -> Signer:

@@ -3,11 +3,13 @@
 import uuid
 
 from django.core.cache import cache
+from django.db import connection
 from django.test import TestCase, override_settings
 
 from config import cache as guarded
 from inventory.models import StockLevel
 from orders.models import Order
+from orders.reading import OrderText, keep_texts
 from rollout.codepath import override
 from tests.api.caller import Caller
 from tests.builders import given_account, given_api_key, given_stock, place
@@ -41,6 +43,23 @@ class CachedOrderTests(TestCase):
 
         self.assertEqual(answer.content.decode(), self.placed.body)
         self.assertEqual(answer.headers["ETag"], '"1"')
+
+    def test_a_reader_leaves_what_a_change_wrote_while_it_was_reading(self):
+        cache.clear()
+        newer = OrderText('{"version": 2}', '"2"')
+
+        def change_behind(execute, sql, params, many, context):
+            found = execute(sql, params, many, context)
+            if "orders_line" in sql:
+                keep_texts([(self.account.pk, self.placed.location, newer)])
+            return found
+
+        with connection.execute_wrapper(change_behind):
+            before = self.shop.get(self.path)
+        after = self.shop.get(self.path)
+
+        self.assertEqual(before.json()["version"], 1)
+        self.assertEqual((after.content.decode(), after.headers["ETag"]), (newer.body, newer.etag))
 
     def test_reads_the_database_when_the_caller_wants_it_fresh(self):
         Order.objects.update(customer="c-99")
