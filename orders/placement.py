@@ -250,7 +250,7 @@ def _place_claimed(placements: Sequence[Placement], *, waits: bool) -> list[Told
             told.append(_answer(placed[-1]))
     if placed:
         storage.add_orders(placed)
-        record_events([_placed_event(order) for order in placed])
+        record_events([placed_event(order) for order in placed])
     _settle_keys(placements, told)
     return told
 
@@ -309,7 +309,7 @@ def _priced(
         if hold.state != "live":
             return HoldNotLive(hold.id, hold.state)
     return NewOrder(
-        id=_new_id(placement.now, number),
+        id=new_id(placement.now, number),
         number=number,
         account_id=placement.request.account_id,
         draft=placement.draft,
@@ -323,7 +323,7 @@ def _priced(
     )
 
 
-def _new_id(placed_at: datetime, number: int) -> UUID:
+def new_id(placed_at: datetime, number: int) -> UUID:
     """
     Return a UUIDv7 of the moment of placing: by id is by time, also for sales of long ago.
 
@@ -348,7 +348,8 @@ def _answer(order: NewOrder) -> Answer:
     return Answer(201, body, etag=etag(1), location=address(order.id))
 
 
-def _placed_event(order: NewOrder) -> NewEvent:
+def placed_event(order: NewOrder) -> NewEvent:
+    """Return what is told of an order that is placed."""
     # Thin on purpose: what a subscriber wants to know of the lines it asks for, by the id.
     return NewEvent(
         "order.placed",

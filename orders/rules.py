@@ -178,6 +178,19 @@ def quote(draft: OrderDraft, skus: Mapping[str, Priced]) -> Quote:
         skus[line.sku].price_minor if line.unit_price_minor is None else line.unit_price_minor
         for line in draft.lines
     )
+    return _summed(draft, currencies.pop(), prices)
+
+
+def quote_as_told(draft: OrderDraft, currency: str) -> Quote:
+    """
+    Price an order by its own lines, each of which has a price, whatever its SKUs are today.
+
+    Raises OrderInvalid for a total below 0 or above TOTAL_MINOR_MAX.
+    """
+    return _summed(draft, currency, tuple(line.unit_price_minor or 0 for line in draft.lines))
+
+
+def _summed(draft: OrderDraft, currency: str, prices: tuple[int, ...]) -> Quote:
     subtotal = sum(price * line.quantity for price, line in zip(prices, draft.lines, strict=True))
     total = subtotal + sum(charge.amount_minor for charge in draft.charges)
     if not 0 <= total <= TOTAL_MINOR_MAX:
@@ -190,7 +203,7 @@ def quote(draft: OrderDraft, skus: Mapping[str, Priced]) -> Quote:
                 }
             ]
         )
-    return Quote(currencies.pop(), prices, subtotal, total)
+    return Quote(currency, prices, subtotal, total)
 
 
 def _fault(position: int, line: LineDraft, skus: Mapping[str, Priced]) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ from orders.exporting import (
     export_file,
     export_orders,
 )
+from orders.history import PastOrder, keep_past_order
 from orders.lifecycle import (
     Comeback,
     Cut,
@@ -71,6 +72,7 @@ __all__ = [
     "OrderInvalid",
     "OrderNotFound",
     "OrderStateConflict",
+    "PastOrder",
     "Payment",
     "PaymentEventReused",
     "Pick",
@@ -84,6 +86,7 @@ __all__ = [
     "export_file",
     "export_orders",
     "fulfill_order",
+    "keep_past_order",
     "list_notes",
     "list_orders",
     "list_timeline",
