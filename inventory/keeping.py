@@ -1,5 +1,6 @@
 """What is sold and where it lies: kept by people. Part of the door: inventory.usecases."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -63,6 +64,19 @@ def add_sku(**wanted: Any) -> SkuRow:
             raise SkuExists(code) from failure
         raise
     return sku
+
+
+def add_skus(wanted: Sequence[Mapping[str, Any]]) -> None:
+    """Add SKUs as add_sku does, in the caller's transaction, by two statements for all of them."""
+    try:
+        with transaction.atomic():
+            skus = SkuRow.objects.bulk_create([SkuRow(**one) for one in wanted])
+            storage.open_levels(skus, storage.get_location(MAIN_LOCATION))
+    except IntegrityError as failure:
+        taken = SkuRow.objects.filter(code__in=[one["code"] for one in wanted]).first()
+        if taken is not None:
+            raise SkuExists(taken.code) from failure
+        raise
 
 
 def update_sku(code: str, **changes: Any) -> SkuRow:

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from events.usecases import commit, record_events
 from inventory import importstore, storage
 from inventory.booking import book
-from inventory.keeping import add_sku, change_sku
+from inventory.keeping import add_skus, change_sku
 from inventory.models import StockImport, StockImportRow
 from inventory.moving import event_of
 from inventory.rules import Level, Movement, Provenance, Sku, SkuExists, settled
@@ -212,10 +212,10 @@ def _would_be_there(trial: StockImport, unknown: set[str], file: StockFile) -> d
 
 
 def _do(steps: Sequence[Step], moving_on: StockImport, now: datetime) -> None:
+    # All at once: the levels of other rows are locked meanwhile, and orders wait for them.
+    add_skus([step.added for step in steps if step.added])
     for step in steps:
-        if step.added:
-            add_sku(**step.added)
-        elif step.changes:
+        if step.changes:
             change_sku(step.row.sku, **step.changes)
     moving = [step.row for step in steps if step.on_hand_change and isinstance(step.row, StockRow)]
     levels = _lock_levels(moving)

@@ -232,7 +232,13 @@ def lock_stock(
 
 def open_level(sku: SkuRow, location: Location) -> None:
     """Give a SKU an empty level at a location, if it has none there."""
-    StockLevel.objects.bulk_create([StockLevel(sku=sku, location=location)], ignore_conflicts=True)
+    open_levels([sku], location)
+
+
+def open_levels(skus: Iterable[SkuRow], location: Location) -> None:
+    """Give SKUs an empty level at a location, those that have none there."""
+    levels = [StockLevel(sku=sku, location=location) for sku in skus]
+    StockLevel.objects.bulk_create(levels, ignore_conflicts=True)
 
 
 def find_skus(codes: Iterable[str]) -> dict[str, Sku]:
