@@ -357,6 +357,7 @@ env_choice("OTEL_EXPORTER_OTLP_PROTOCOL", default="http/protobuf", choices=("htt
 
 LANGUAGE_CODE = "en"
 USE_I18N = False
+DATETIME_FORMAT = "Y-m-d H:i:s"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "/static/"

@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from events.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
 
 KEY_LENGTH_MAX = 255
+# What an endpoint may ask for: one type of event, or a family of them.
+TYPE = r"[a-z][a-z_]*\.(?:[a-z][a-z_.]*|\*)"
 # A refusal for these reasons is an answer and is kept: a delayed copy of the request must not
 # succeed after its sender was told no. All other refusals tell of the request itself or of us.
 KEPT_KINDS = frozenset({"conflict", "precondition"})

@@ -125,10 +125,10 @@ class OrderAdmin(ActAdmin):
         """Return when it last changed."""
         return f"{order.updated_at:%Y-%m-%d %H:%M:%S}"
 
-    @admin.display(description="ship to", empty_value="-")
-    def address(self, order: Order) -> str | None:
+    @admin.display(description="ship to")
+    def address(self, order: Order) -> str:
         """Return where it goes, as one writes it on a parcel."""
-        return format_html_join(", ", "{}", ((part,) for part in _address_of(order))) or None
+        return format_html_join(", ", "{}", ((part,) for part in _address_of(order))) or "-"
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
         """Allow what the page offers: an address could else ask for any column, unindexed."""

@@ -14,12 +14,10 @@ from django.utils import timezone
 from backoffice.acts import ActForm, Done
 from events import endpoints
 from events.models import Delivery, Endpoint
-from events.rules import Answer, Audience
+from events.rules import TYPE, Answer, Audience
 from events.usecases import answer_once, keyed_request
 
 PERMISSION = "events.change_endpoint"
-# As the API has it.
-TYPE = re.compile(r"[a-z_]+\.([a-z_]+|\*)")
 
 
 def once(form: ActForm, request: HttpRequest, work: Callable[[], Done]) -> Done:
@@ -67,7 +65,7 @@ class CreateForm(ActForm):
     def clean_types(self) -> list[str]:
         """Return the types one by one."""
         types: list[str] = self.cleaned_data["types"].replace(",", " ").split()
-        wrong = [name for name in types if not TYPE.fullmatch(name)]
+        wrong = [name for name in types if not re.fullmatch(TYPE, name)]
         if wrong:
             raise forms.ValidationError(f"{wrong[0]} is no type of event.")
         return types

@@ -9,8 +9,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from events.endpoints import OVERLAP_HOURS
 from events.feed import CURSOR
 from events.models import Delivery, Endpoint, Event
+from events.rules import TYPE
 
-TYPE = r"[a-z][a-z_]*\.(?:[a-z][a-z_.]*|\*)"
 TYPES = Field(
     pattern=rf"^{TYPE}(?:,{TYPE}){{0,31}}$",
     max_length=1024,

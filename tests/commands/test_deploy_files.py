@@ -14,6 +14,7 @@ from django.core.management import get_commands
 
 from config.cli import VERBS
 from config.settings import BODY_BYTES_MAX, BULK_BODY_BYTES_MAX
+from inventory.stockfiles import FILE_BYTES_MAX
 from tests.commands.processes import PROJECT
 from tests.commands.test_documentation import settings_read
 from tests.edge import need, program, self_signed
@@ -101,7 +102,8 @@ class LimitsTests:
         text = (DEPLOY / "nginx/sluice.conf").read_text()
 
         limits = [int(number) for number in re.findall(r"client_max_body_size (\d+)", text)]
-        assert limits == [BODY_BYTES_MAX, BULK_BODY_BYTES_MAX]
+        upload = FILE_BYTES_MAX + 1024 * 1024  # The rest of a form.
+        assert limits == [BODY_BYTES_MAX, BULK_BODY_BYTES_MAX, upload]
         assert "non_idempotent;" not in text
 
 
