@@ -78,6 +78,8 @@ def read_address(
     if not target.isascii():
         raise AddressRefused("its path has characters that are not escaped")
     host = _read_host(parts.hostname or "", allows_inner=allows_http, allowed=allowed)
+    if "[" in parts.netloc and ":" not in host:
+        raise AddressRefused("its host in brackets is no address")
     return Address(host, port, target, is_tls)
 
 

@@ -1,7 +1,7 @@
 """What orders reads and writes over HTTP."""
 
 import base64
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
@@ -60,6 +60,14 @@ def _has_giant(value: Any) -> bool:
     return isinstance(value, int | float) and abs(value) > INT_MAX
 
 
+def _in_utc(instant: datetime) -> datetime:
+    # PostgreSQL refuses an offset of 16 hours, which RFC 3339 allows.
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as failure:
+        raise ValueError("not an instant between the years 1 and 9999") from failure
+
+
 SkuCode = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", examples=["22196"])]
 # No control characters: they break files, labels and terminals.
 PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]*$"
@@ -74,6 +82,7 @@ HoldId = Annotated[
 Metadata = Annotated[dict[str, Any], AfterValidator(_small_metadata)]
 StatusName = Annotated[Status, WithJsonSchema({"type": "string", "enum": [*Status]})]
 AttentionName = Annotated[Attention, WithJsonSchema({"type": "string", "enum": [*Attention]})]
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Limit = Annotated[int, Field(ge=1, le=100, description="At most this many entries.")]
 AFTER = Field(description="Go on where the last page ended: its next_cursor.")
 
@@ -295,11 +304,9 @@ class OrderQuery(BaseModel):
     customer: Text | None = None
     reference: Text | None = None
     sku: SkuCode | None = None
-    placed_after: Annotated[AwareDatetime, Field(description="Later than this.")] | None = None
-    placed_before: Annotated[AwareDatetime, Field(description="Earlier than this.")] | None = None
-    updated_since: (
-        Annotated[AwareDatetime, Field(description="At this instant or later.")] | None
-    ) = None
+    placed_after: Annotated[Instant, Field(description="Later than this.")] | None = None
+    placed_before: Annotated[Instant, Field(description="Earlier than this.")] | None = None
+    updated_since: Annotated[Instant, Field(description="At this instant or later.")] | None = None
     served_version: Annotated[str, Field(min_length=1, max_length=32)] | None = None
 
 
@@ -314,8 +321,8 @@ class ExportQuery(BaseModel):
     ]
     limit: Annotated[int, Field(ge=1, le=ORDERS_MAX)] = ORDERS_MAX
     cursor: Annotated[str, AfterValidator(_is_cursor), AFTER] | None = None
-    placed_after: Annotated[AwareDatetime, Field(description="Later than this.")] | None = None
-    placed_before: Annotated[AwareDatetime, Field(description="Earlier than this.")] | None = None
+    placed_after: Annotated[Instant, Field(description="Later than this.")] | None = None
+    placed_before: Annotated[Instant, Field(description="Earlier than this.")] | None = None
 
 
 class EventQuery(BaseModel):

@@ -232,11 +232,18 @@ class RowTests(ErrorTable, TestCase):
             ("cursor=!", "/cursor"),
             ("placed_after=yesterday", "/placed_after"),
             ("placed_after=2026-05-04T12:00:00", "/placed_after"),
+            ("placed_after=9999-12-31T23:59:59-23:59", "/placed_after"),
+            ("updated_since=0001-01-01T00:00:00%2B00:01", "/updated_since"),
             ("colour=red", "/colour"),
         ):
             faults = self.faults(self.shop.get(f"/orders?{query}"))
 
             assert {told for told, _ in faults} == {pointer}
+
+    def test_an_instant_is_told_with_any_offset_of_the_day(self):
+        for at in ("2026-05-04T12:00:00%2B23:59", "2026-05-04T12:00:00-23:59"):
+            for name in ("placed_after", "placed_before", "updated_since"):
+                assert self.shop.get(f"/orders?{name}={at}").status_code == 200, (name, at)
 
     def test_a_key_that_answered_another_body_or_address(self):
         self.post(key="k-1")

@@ -50,7 +50,7 @@ URLS_REFUSED = (
     "https://example.com:65536/", "https://example.com:4a3/", "https://example.com:/",
     "https://example.com/#fragment", "https://example.com\\@127.0.0.1/", "https://example.com/ x",
     "https://example.com/\r\nHost: inside", "https://example.com/\x00", "https://example.com/é",
-    "https://[::1/", "https://example.com/" + "x" * 2048,
+    "https://[::1/", "https://[v1.a]/", "https://example.com/" + "x" * 2048,
 )  # fmt: skip
 URLS_TAKEN = {
     "https://example.com": Address("example.com", 443, "/", is_tls=True),
