@@ -13,13 +13,15 @@ from rest_framework.viewsets import ViewSet
 from events.usecases import Answer, keyed_request
 from orders import usecases
 from orders.api import schema
-from orders.api.serializers import (
+from orders.api.change_serializers import (
     CancelIn,
-    EventQuery,
     FulfillmentIn,
     NoteIn,
     PaymentIn,
     ReturnIn,
+)
+from orders.api.serializers import (
+    EventQuery,
 )
 from orders.api.views import account_seen, provenance_of
 from orders.documents import instant, versions_of

@@ -24,22 +24,24 @@ from inventory.usecases import (
     NotOnHand,
     StockAboveLimit,
 )
+from orders.api.change_serializers import (
+    CancelIn,
+    FulfillmentIn,
+    NoteIn,
+    PaymentIn,
+    ReturnIn,
+)
 from orders.api.serializers import (
     BulkOut,
     BulkSchema,
-    CancelIn,
     EventPage,
     EventQuery,
     ExportQuery,
-    FulfillmentIn,
-    NoteIn,
     NotePage,
     OrderIn,
     OrderOut,
     OrderPage,
     OrderQuery,
-    PaymentIn,
-    ReturnIn,
 )
 from orders.usecases import (
     ExportsBusy,

@@ -14,6 +14,7 @@ from events.api import serializers as events
 from inventory.api import hold_serializers as holds
 from inventory.api import locations, stocktakes, transfers
 from inventory.api import serializers as inventory
+from orders.api import change_serializers as order_changes
 from orders.api import serializers as orders
 from rollout.api import serializers as rollout
 
@@ -50,11 +51,11 @@ BODIES = {
     "replay_webhook": events.ReplayIn,
     "place_order": orders.OrderIn,
     "place_orders": orders.BulkSchema,
-    "cancel_order": orders.CancelIn,
-    "record_payment": orders.PaymentIn,
-    "fulfill_order": orders.FulfillmentIn,
-    "return_units": orders.ReturnIn,
-    "add_note": orders.NoteIn,
+    "cancel_order": order_changes.CancelIn,
+    "record_payment": order_changes.PaymentIn,
+    "fulfill_order": order_changes.FulfillmentIn,
+    "return_units": order_changes.ReturnIn,
+    "add_note": order_changes.NoteIn,
     "place_hold": holds.HoldIn,
     "extend_hold": holds.ExtensionIn,
     "release_hold": holds.ReleaseIn,
