@@ -23,18 +23,10 @@ from inventory.usecases import (
 )
 from orders import lifecycle, storage
 from orders.documents import address, etag, stored_document
-from orders.lifecycle import (
-    Comeback,
-    Cut,
-    LineChange,
-    OrderState,
-    Payment,
-    PaymentEventReused,
-    Pick,
-    Status,
-)
+from orders.lifecycle import Comeback, Cut, LineChange, Payment, PaymentEventReused, Pick
 from orders.models import Order
 from orders.reading import OrderText, keep_texts
+from orders.states import OrderState, Status
 
 EVENT_BY_PAYMENT_KIND = {
     "authorized": "order.payment_authorized",

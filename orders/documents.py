@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from orders.lifecycle import FulfillmentStatus, LineState, PaymentStatus, Status
 from orders.models import Order
 from orders.rules import NewOrder
+from orders.states import FulfillmentStatus, LineState, PaymentStatus, Status
 
 ETAG = re.compile(r'"[0-9]{1,9}"')
 

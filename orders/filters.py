@@ -11,7 +11,7 @@ from django.http import HttpRequest
 
 from backoffice.pages import PAGE_PARAM
 from orders import codepaths
-from orders.lifecycle import Attention
+from orders.states import Attention
 
 
 class AttentionFilter(admin.SimpleListFilter):

@@ -11,8 +11,9 @@ from backoffice.acts import ActForm, Done
 from events.usecases import Answer, keyed_request
 from inventory.usecases import MAIN_LOCATION, Provenance, list_locations, money_text
 from orders import usecases
-from orders.lifecycle import TRANSITIONS, Action, LineState
+from orders.lifecycle import TRANSITIONS, Action
 from orders.models import Order
+from orders.states import LineState
 from orders.usecases import ChangeRequest, Comeback, Cut, Pick
 
 DISPOSITIONS = [

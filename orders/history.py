@@ -10,9 +10,10 @@ from inventory.usecases import Provenance
 from orders import lifecycle, storage
 from orders.changes import Changed, carry_out
 from orders.documents import address
-from orders.lifecycle import LineChange, OrderState, Payment
+from orders.lifecycle import LineChange, Payment
 from orders.placement import new_id, placed_event
 from orders.rules import NewOrder, OrderDraft, quote_as_told
+from orders.states import OrderState
 
 # What served such an order. Its units never were in the stock of this shop, so nothing of it is
 # allocated, and reconcile asks for none.

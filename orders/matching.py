@@ -8,7 +8,8 @@ likely is what was sent last.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from orders.lifecycle import Comeback, Cut, OrderState, Status
+from orders.lifecycle import Comeback, Cut
+from orders.states import OrderState, Status
 
 # From these something may still be taken: an order that expired or was cancelled has nothing.
 OPEN_STATUSES = (Status.PLACED, Status.CONFIRMED, Status.CLOSED)

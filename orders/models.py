@@ -6,14 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 
-from orders.lifecycle import (
-    Attention,
-    FulfillmentStatus,
-    LineState,
-    OrderState,
-    PaymentStatus,
-    Status,
-)
+from orders.states import Attention, FulfillmentStatus, LineState, OrderState, PaymentStatus, Status
 
 
 def _choices(names: type[StrEnum]) -> list[tuple[str, str]]:

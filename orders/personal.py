@@ -18,10 +18,10 @@ from inventory.usecases import Provenance
 from orders import storage
 from orders.changes import change_event
 from orders.documents import address, etag, instant, stored_document
-from orders.lifecycle import Status
 from orders.models import Erasure, Order
 from orders.reading import OrderText, keep_texts
 from orders.rules import CustomerHasOpenOrders, CustomerNotFound, OrderFilter
+from orders.states import Status
 
 ERASED = "erased"
 # What people write by hand when they change an order, and what leads to an address elsewhere.

@@ -9,10 +9,11 @@ import psycopg
 from django.db.models import Exists, OuterRef, Prefetch, QuerySet
 
 from events.usecases import document, hot_cursor
-from orders.lifecycle import LineChange, OrderState, Payment
+from orders.lifecycle import LineChange, Payment
 from orders.matching import OPEN_STATUSES
 from orders.models import Erasure, Line, Note, Order, PaymentEvent
 from orders.rules import NewOrder, OrderFilter, OrderNotFound
+from orders.states import OrderState
 
 EVERY_ORDER = OrderFilter()
 

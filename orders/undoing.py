@@ -11,10 +11,10 @@ from inventory.usecases import MAIN_LOCATION, Provenance, lock_stock
 from orders import storage
 from orders.changes import Changed, cancelled, carry_out, returned, text_of
 from orders.documents import address
-from orders.lifecycle import OrderState
 from orders.matching import Undoing, Wanted, match
 from orders.models import Order
 from orders.reading import keep_texts
+from orders.states import OrderState
 
 
 def undo_sales(

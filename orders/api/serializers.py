@@ -17,7 +17,6 @@ from pydantic import (
 )
 
 from orders.iso import COUNTRIES
-from orders.lifecycle import Attention, Status
 from orders.rules import (
     BULK_ORDERS_MAX,
     CHARGE_MINOR_MAX,
@@ -27,6 +26,7 @@ from orders.rules import (
     LineDraft,
     OrderDraft,
 )
+from orders.states import Attention, Status
 from orders.usecases import ORDERS_MAX
 
 METADATA_BYTES_MAX = 16 * 1024

@@ -2,7 +2,6 @@
 
 import django.db.models.deletion
 import django.db.models.expressions
-import orders.lifecycle
 from django.conf import settings
 from django.db import migrations, models
 
@@ -116,7 +115,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='order',
-            index=models.Index(condition=models.Q(('pay_before__isnull', False), ('status', orders.lifecycle.Status['PLACED'])), fields=['pay_before'], name='orders_by_deadline'),
+            index=models.Index(condition=models.Q(('pay_before__isnull', False), ('status', 'placed')), fields=['pay_before'], name='orders_by_deadline'),
         ),
         migrations.AddConstraint(
             model_name='line',

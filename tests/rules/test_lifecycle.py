@@ -13,18 +13,15 @@ from orders import lifecycle
 from orders.lifecycle import (
     TRANSITIONS,
     Action,
-    Attention,
     Comeback,
     Cut,
-    LineState,
     OrderChanged,
-    OrderState,
     OrderStateConflict,
     Payment,
     Pick,
-    Status,
 )
 from orders.rules import TOTAL_MINOR_MAX
+from orders.states import Attention, LineState, OrderState, Status
 
 CUPS = LineState(0, "CUP", 4, 250)
 POTS = LineState(1, "POT", 1, 900)

@@ -6,8 +6,9 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orders.lifecycle import Comeback, Cut, LineState, OrderState, Status
+from orders.lifecycle import Comeback, Cut
 from orders.matching import Wanted, match
+from orders.states import LineState, OrderState, Status
 
 
 def an_order(number, *lines):

@@ -4,7 +4,8 @@ import re
 import unittest
 from pathlib import Path
 
-from orders.lifecycle import TRANSITIONS, Action, Attention, PaymentStatus, Status
+from orders.lifecycle import TRANSITIONS, Action
+from orders.states import Attention, PaymentStatus, Status
 
 PROJECT = Path(__file__).resolve().parents[2]
 TEXT = (PROJECT / "docs" / "orders.md").read_text(encoding="utf-8")
