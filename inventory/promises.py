@@ -97,15 +97,16 @@ class Return:
 
 def draw(promises: Sequence[Promise], draws: Sequence[Draw]) -> list[Drawn]:
     """
-    Take draws from promises, in their order; each whole, from as many promises as it takes.
+    Take draws from promises; each whole, from as many promises as it takes.
 
+    Those that name a location come first: any other would do for the rest.
     promises: all that is open of the orders, several may share a level.
     Raises NotAllocated when less is open than is drawn, NotOnHand when it is open but not there.
     """
     left = {promise.id: promise for promise in promises}
     levels = {promise.level.id: promise.level for promise in promises}
     drawn: list[Drawn] = []
-    for wanted in draws:
+    for wanted in sorted(draws, key=lambda wanted: wanted.location is None):
         found = [left[promise.id] for promise in promises if _gives(promise, wanted)]
         if wanted.fate == "release":
             # What is waited for is given up before what is there.

@@ -67,6 +67,14 @@ class DrawTests(unittest.TestCase):
 
         self.assertEqual((caught.exception.requested, caught.exception.allocated), (5, 4))
 
+    def test_leaves_a_location_to_the_draw_that_names_it(self):
+        promises = [a_promise(1, units=2), a_promise(2, units=2, location="east")]
+        anywhere, here = Draw(ORDER, "CUP", 2, "ship"), Draw(ORDER, "CUP", 2, "ship", "main")
+
+        drawn = draw(promises, [anywhere, here])
+
+        self.assertEqual([(taken.promise.id, taken.units) for taken in drawn], [(1, 2), (2, 2)])
+
     def test_takes_nothing_from_another_order(self):
         with self.assertRaises(NotAllocated) as caught:
             draw([a_promise(order=OTHER)], [Draw(ORDER, "CUP", 1, "release")])
