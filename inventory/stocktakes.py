@@ -9,7 +9,14 @@ import orjson
 from django.db import IntegrityError, transaction
 from uuid_utils.compat import uuid7
 
-from events.usecases import Answer, KeyedRequest, NewEvent, answer_once, record_events
+from events.usecases import (
+    Answer,
+    KeyedRequest,
+    LockNotHad,
+    NewEvent,
+    answer_once,
+    record_events,
+)
 from inventory import rules, storage, worksheets
 from inventory.booking import book
 from inventory.models import StockLevel, Stocktake, StocktakeLine
@@ -59,8 +66,9 @@ def open_stocktake(
             with transaction.atomic():
                 worksheets.add_lines(stocktake, levels)
         except IntegrityError as failure:
-            # Another stocktake of one of them was opened at the same time.
-            raise SkuBeingCounted(levels[0].sku.code) from failure
+            # Another stocktake of one of them was opened at the same time, and is there by now.
+            counted = worksheets.find_open_counts(level.pk for level in levels)
+            raise (SkuBeingCounted(counted[0]) if counted else LockNotHad()) from failure
         return _answer(stocktake, "stocktake.opened", now=now)
 
     return answer_once(request, work)

@@ -1,7 +1,9 @@
 """People count while sales go on, and what moved meanwhile is neither lost nor counted twice."""
 
 import orjson
+from django.db import connection
 from django.test import TestCase
+from uuid_utils.compat import uuid7
 
 from inventory import usecases
 from inventory.models import Movement, Stocktake, StocktakeLine
@@ -133,6 +135,26 @@ class StocktakeTests(TestCase):
         self.open(skus=["POT"])
         self.approve(first)
         self.open(skus=["CUP"])
+
+    def test_names_the_sku_that_somebody_else_began_to_count_at_the_same_moment(self):
+        pot = level_of("POT")
+        other = Stocktake(id=uuid7(), location=pot.location, created_at=NOON)
+
+        def begin_elsewhere(execute, sql, params, many, context):
+            is_first = '"inventory_stocktake" (' in sql and other._state.adding
+            if is_first:
+                other._state.adding = False
+                other.save(force_insert=True)
+                StocktakeLine.objects.create(stocktake=other, level=pot, expected_units=5)
+            return execute(sql, params, many, context)
+
+        with (
+            connection.execute_wrapper(begin_elsewhere),
+            self.assertRaises(usecases.SkuBeingCounted) as caught,
+        ):
+            self.open()
+
+        self.assertEqual(caught.exception.sku, "POT")
 
     def test_refuses_what_is_not_there_to_count(self):
         given_location("annex")
