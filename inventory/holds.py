@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import Any, Literal
 from uuid import UUID
@@ -37,7 +37,7 @@ from inventory.holding import (
 )
 from inventory.holdstore import Closing
 from inventory.models import Hold as HoldRow
-from inventory.rules import Change, Hold, Level, Provenance, Sku
+from inventory.rules import Change, Hold, Level, Provenance, Sku, instant
 
 # One transaction of the sweeper: few enough to be over before anybody notices.
 SWEEP_HOLDS_MAX = 100
@@ -111,7 +111,7 @@ def extend_hold(
         _lock_live(hold_id, request.account_id, expected_versions)
         if not holdstore.extend_hold(hold_id, expires_in_s=expires_in_s):
             row = holdstore.get_hold_row(hold_id)
-            raise HoldLifeExceeded(hold_id, _instant(row.extendable_until))
+            raise HoldLifeExceeded(hold_id, instant(row.extendable_until))
         return _told("hold.extended", hold_id, now=now)
 
     return answer_once(request, extend)
@@ -244,11 +244,11 @@ def hold_document(row: HoldRow) -> dict[str, Any]:
             }
             for line in row.lines.all()
         ],
-        "expires_at": _instant(row.expires_at),
-        "extendable_until": _instant(row.extendable_until),
+        "expires_at": instant(row.expires_at),
+        "extendable_until": instant(row.extendable_until),
         "order_id": str(row.order_id) if row.order_id else None,
-        "created_at": _instant(row.created_at),
-        "updated_at": _instant(row.updated_at),
+        "created_at": instant(row.created_at),
+        "updated_at": instant(row.updated_at),
         "version": row.version,
     }
 
@@ -333,7 +333,3 @@ def _told(event: str, hold_id: UUID, *, now: datetime, status: int = 200) -> Ans
         etag=f'"{row.version}"',
         location=f"/api/v1/holds/{hold_id}" if status == 201 else "",
     )
-
-
-def _instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

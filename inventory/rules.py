@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Literal, NamedTuple, Protocol
 from uuid import UUID
@@ -151,6 +151,11 @@ def money_text(amount_minor: int, currency: str) -> str:
     """
     decimals = next((n for n, codes in DECIMALS.items() if currency in codes), 2)
     return f"{Decimal(amount_minor).scaleb(-decimals):,f} {currency}"
+
+
+def instant(moment: datetime) -> str:
+    """Return an instant as RFC 3339 writes it, in UTC, to the microsecond."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class Counters(Protocol):

@@ -1,7 +1,7 @@
 """People count a location while sales go on. Part of the door: inventory.usecases."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +27,7 @@ from inventory.refusals import (
     StocktakeEmpty,
     StocktakeTooLarge,
 )
-from inventory.rules import Level, Movement, Provenance, SkuNotFound
+from inventory.rules import Level, Movement, Provenance, SkuNotFound, instant
 
 # Approving locks all of a stocktake's levels at once: orders of these wait for that long.
 LINES_MAX = 1_000
@@ -240,8 +240,8 @@ def stocktake_head(stocktake: Stocktake) -> dict[str, Any]:
         "reference": stocktake.reference,
         "opened_by": stocktake.opened_by,
         "closed_by": stocktake.closed_by,
-        "created_at": _instant(stocktake.created_at),
-        "closed_at": stocktake.closed_at and _instant(stocktake.closed_at),
+        "created_at": instant(stocktake.created_at),
+        "closed_at": stocktake.closed_at and instant(stocktake.closed_at),
     }
 
 
@@ -255,12 +255,8 @@ def stocktake_document(stocktake: Stocktake, lines: Sequence[StocktakeLine]) -> 
             "counted": line.counted_units,
             "variance": line.variance,
             "counted_by": line.counted_by,
-            "counted_at": line.counted_at and _instant(line.counted_at),
+            "counted_at": line.counted_at and instant(line.counted_at),
         }
         for line in lines
     ]
     return stocktake_head(stocktake) | {"lines": told}
-
-
-def _instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,7 +1,7 @@
 """Units go from one location to another, in two steps. Part of the door: inventory.usecases."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from inventory import rules, storage, worksheets
 from inventory.booking import book
 from inventory.models import Transfer
 from inventory.refusals import ReasonMissing, SameLocation, StockNotFree, TransferClosed
-from inventory.rules import Change, Level, Movement, MovementKind, Provenance
+from inventory.rules import Change, Level, Movement, MovementKind, Provenance, instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,10 +237,6 @@ def transfer_document(transfer: Transfer) -> dict[str, Any]:
         "reference": transfer.reference,
         "note": transfer.note,
         "actor": transfer.actor,
-        "created_at": _instant(transfer.created_at),
-        "closed_at": transfer.closed_at and _instant(transfer.closed_at),
+        "created_at": instant(transfer.created_at),
+        "closed_at": transfer.closed_at and instant(transfer.closed_at),
     }
-
-
-def _instant(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
