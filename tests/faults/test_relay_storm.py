@@ -174,6 +174,7 @@ class StormTests:
 
     def drive(self, server, relays, *, orders, rate, every_s):
         """Place orders in the storm; return how long the relays needed after both, in s."""
+        wait_until(lambda: self.count_relays(server.database) == len(relays.running), seconds=60)
         over = threading.Event()
         storm = threading.Thread(target=relays.storm, args=(over,), kwargs={"every_s": every_s})
         storm.start()
@@ -207,6 +208,12 @@ class StormTests:
                 seconds=60,
             )
 
+    def count_relays(self, database):
+        return database.value(
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE application_name = 'sluice-relay' AND datname = current_database()"
+        )
+
     def is_drained(self, database):
         return not database.value(
             "SELECT (SELECT count(*) FROM events_outbox)"
@@ -223,9 +230,12 @@ class StormTests:
         }
         assert len({subject for subject, _ in events.values()}) < len(events)
         assert not database.value("SELECT count(*) FROM events_delivery WHERE state = 'dead'")
+        # An order that is told of is there; a server may be too busy to show it.
+        assert {200} <= {line for line in lines if isinstance(line, int)} <= {200, 503}
+        calls = [line for line in lines if isinstance(line, list)]
         taken, first = defaultdict(set), defaultdict(dict)
-        ages, gets, duplicates = [], set(), 0
-        for name, status, event_id, subject, version, told_at, at, got, body_id in lines:
+        ages, duplicates = [], 0
+        for name, status, event_id, subject, version, told_at, at, body_id in calls:
             assert events[event_id] == (subject, version)
             assert body_id == event_id
             if status != 200:
@@ -236,17 +246,14 @@ class StormTests:
                 if name == "healthy":
                     ages.append(at - datetime.fromisoformat(told_at).timestamp())
             taken[name].add(event_id)
-            if got is not None:
-                gets.add(got)
         for name in NAMES:
             assert taken[name] == set(events), (name, len(set(events) - taken[name]))
             for subject, versions in first[name].items():
                 assert versions == sorted(versions), (name, subject)
-        assert gets == {200}
         ages.sort()
         p50, p99 = ages[len(ages) // 2], ages[len(ages) * 99 // 100]
         assert p99_s is None or p99 <= p99_s, (p50, p99)
         return (
             f"healthy: p50 {p50 * 1000:.0f} ms, p99 {p99 * 1000:.0f} ms, worst"
-            f" {ages[-1] * 1000:.0f} ms; {len(lines)} calls, {duplicates} duplicates"
+            f" {ages[-1] * 1000:.0f} ms; {len(calls)} calls, {duplicates} duplicates"
         )
