@@ -211,14 +211,15 @@ def list_newest(
     account_id None sees every account's: each account's newest are looked for in its own indexes,
     one query whatever their number.
     """
-    if account_id is not None:
-        return list(_newest(account_id, where, before_id)[:limit])
+    accounts = [account_id] if account_id is not None else list(list_accounts())
+    if not accounts:
+        return []
+    if len(accounts) == 1:  # Of one alone Django makes no union.
+        return list(_newest(accounts[0], where, before_id)[:limit])
     ids = [
         _newest(account, where, before_id).prefetch_related(None).values("pk")[:limit]
-        for account in list_accounts()
+        for account in accounts
     ]
-    if not ids:
-        return []
     newest = ids[0].union(*ids[1:], all=True).order_by("-pk")[:limit]
     return list(list_by_id([row["pk"] for row in newest]))
 

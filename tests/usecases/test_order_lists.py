@@ -56,6 +56,11 @@ class OrderListTests(CommittedTestCase):
         self.assertEqual((next_id, end), (placed[2], None))
         self.assertEqual(self.listed(customer="nobody"), ([], None))
 
+    def test_of_every_account_has_those_of_the_only_one_that_ordered(self):
+        placed = [self.place(self.shop) for _ in range(2)]
+
+        self.assertEqual(self.listed(), (placed[::-1], None))
+
     def test_of_a_sku_has_an_order_once_however_many_lines_it_has(self):
         lines = a_draft({"CUP": 1}).lines * 2 + a_draft({"POT": 1}).lines
         both = self.place(self.shop, lines=lines)
