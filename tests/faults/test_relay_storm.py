@@ -186,6 +186,8 @@ class StormTests:
             storm.join()
             begun = time.monotonic()
             wait_until(lambda: self.is_drained(server.database), seconds=600)
+            # One that was started just now is not listening to signals yet.
+            wait_until(lambda: self.count_relays(server.database) == len(relays.running))
             relays.end()
             return time.monotonic() - begun
         finally:
