@@ -84,7 +84,7 @@ class Egress:
         if kept is not None:
             try:
                 return self._exchange(*kept, address, request, deadline)
-            except (ConnectionError, HTTPException):
+            except (ConnectionError, ssl.SSLError, HTTPException):
                 pass  # It was closed while it was idle, most likely; a new one will tell.
         return self._exchange(*self._connect(address, ips, deadline), address, request, deadline)
 
