@@ -81,10 +81,9 @@ class _Shelf:
     limit: int
     due: deque[HeldUnits]
 
-    @property
-    def free(self) -> int:
-        """The units that an order may take, 0 or more."""
-        due = sum(line.units for line in self.due) if self.due else 0
+    def free(self, *, with_due: bool) -> int:
+        """Return the units that an order may take, 0 or more."""
+        due = sum(line.units for line in self.due) if with_due else 0
         return max(0, self.nobody + due)
 
     @property
@@ -133,6 +132,10 @@ def grant(
             grants.append(Grant({}, is_hold_used=True))
             continue
         granted = _decide(demand, shelves, by_level)
+        if granted.shortages and any(_is_due(shelves.get(code, ())) for code in demand.units):
+            # Only now, and for this demand alone: one that can do without lets nothing go, whoever
+            # else in its batch could not.
+            granted = _decide(demand, shelves, by_level, with_due=True)
         if hold is not None and not granted.shortages:
             used.add(hold.id)
         grants.append(granted)
@@ -154,8 +157,16 @@ def _shelves(levels: Sequence[Level], expired: Mapping[int, Sequence[HeldUnits]]
     ]
 
 
+def _is_due(shelves: Sequence[_Shelf]) -> bool:
+    return any(shelf.due for shelf in shelves)
+
+
 def _decide(
-    demand: Demand, shelves: Mapping[str, list[_Shelf]], by_level: Mapping[int, _Shelf]
+    demand: Demand,
+    shelves: Mapping[str, list[_Shelf]],
+    by_level: Mapping[int, _Shelf],
+    *,
+    with_due: bool = False,
 ) -> Grant:
     picks: dict[str, tuple[Pick, ...]] = {}
     shortages = []
@@ -165,10 +176,12 @@ def _decide(
         kept = () if demand.hold is None else _kept(demand.hold, code, units)
         missing = units - sum(pick.held for pick in kept)
         planned = (
-            plan_picks(missing, shelves[code], may_wait=demand.allow_backorder) if missing else ()
+            plan_picks(missing, shelves[code], may_wait=demand.allow_backorder, with_due=with_due)
+            if missing
+            else ()
         )
         if planned is None:
-            there = sum(shelf.free for shelf in shelves[code])
+            there = sum(shelf.free(with_due=with_due) for shelf in shelves[code])
             shortages.append(Shortage(code, units, there + units - missing))
         else:
             picks[code] = _merged(kept, planned) if kept else planned
@@ -220,27 +233,32 @@ def _left(hold: Hold, picks: Mapping[str, Sequence[Pick]]) -> tuple[HeldUnits, .
     )
 
 
-def plan_picks(units: int, shelves: Sequence[_Shelf], *, may_wait: bool) -> tuple[Pick, ...] | None:
+def plan_picks(
+    units: int, shelves: Sequence[_Shelf], *, may_wait: bool, with_due: bool = False
+) -> tuple[Pick, ...] | None:
     """
     Return where units of one SKU come from; None when they cannot all be had.
 
     The first shelf that can give them all gives them all: one parcel is cheaper than two, and
     priority decides between shelves that could. When none can, each gives what it has, in order.
     What is then missing waits, if it may, on the first shelves that have room for it.
+    with_due: what expired holds keep is there as well.
     """
     for shelf in shelves:
-        if shelf.free >= units:
+        if shelf.free(with_due=with_due) >= units:
             return (Pick(shelf.level_id, units),)
     if len(shelves) == 1 and not may_wait:
         return None
-    return _split(units, shelves, may_wait=may_wait)
+    return _split(units, shelves, may_wait=may_wait, with_due=with_due)
 
 
-def _split(units: int, shelves: Sequence[_Shelf], *, may_wait: bool) -> tuple[Pick, ...] | None:
+def _split(
+    units: int, shelves: Sequence[_Shelf], *, may_wait: bool, with_due: bool
+) -> tuple[Pick, ...] | None:
     missing = units
     there: dict[int, int] = {}
     for shelf in shelves:
-        there[shelf.level_id] = min(missing, shelf.free)
+        there[shelf.level_id] = min(missing, shelf.free(with_due=with_due))
         missing -= there[shelf.level_id]
     if missing and not may_wait:
         return None

@@ -29,3 +29,7 @@ class CommittedTestCase(TransactionTestCase):
             cursor.execute(f"TRUNCATE {FILLED_TABLES} CASCADE")
             cursor.execute("ALTER TABLE inventory_movement ENABLE TRIGGER USER")
             cursor.execute("DELETE FROM inventory_location WHERE code <> 'main'")
+            # It may have been closed: nobody after that would find anything in stock.
+            cursor.execute(
+                "UPDATE inventory_location SET name = 'Main', priority = 0, is_active = true"
+            )

@@ -158,6 +158,18 @@ class ExpiredHoldsTests:
 
         assert told == [Grant({"A": (Pick(0, 2),)}, let_go=(due[0],))]
 
+    def test_who_can_do_without_them_lets_none_go_whoever_else_cannot(self) -> None:
+        due = held(9, "A", 1)
+        far, near = Level(0, "A", on_hand=5, held=1), Level(1, "A", on_hand=1, priority=1)
+
+        told = grant([demand(1, {"A": 7}), demand(2, {"A": 5})], {"A": [far, near]}, {0: [due]})
+
+        # Together the two places have five that nobody keeps: a split, and no hold is ended.
+        assert told == [
+            Grant({}, (Shortage("A", 7, 6),)),
+            Grant({"A": (Pick(0, 4), Pick(1, 1))}),
+        ]
+
     @given(wishes, stocks, expired, st.integers(0, 10))
     def test_many_at_once_leave_what_they_leave_in_two_parts(self, asked, stock, past, cut):
         due = [held(1000 + n, sku, units) for n, (sku, units) in enumerate(past)]
