@@ -82,13 +82,6 @@ class Alone:
         except (OSError, HTTPException):
             return False
 
-
-@pytest.fixture
-def alone(built: Path, tmp_path: Path) -> Iterator[Alone]:
-    shutil.copy(built, tmp_path)
-    with fresh_database(os.environ["DATABASE_URL"]) as database:
-        yield Alone(tmp_path, database.url)
-
     @contextmanager
     def serving(self) -> Iterator[int]:
         """Serve until the block ends; yield who was the first master."""
@@ -120,6 +113,13 @@ def alone(built: Path, tmp_path: Path) -> Iterator[Alone]:
         self.said("migrate", "--verbosity=0")
         self.said("manage", "load_demo")
         return self.said("manage", "create_api_key", "--user=shop", "--create-user", "--all-scopes")
+
+
+@pytest.fixture
+def alone(built: Path, tmp_path: Path) -> Iterator[Alone]:
+    shutil.copy(built, tmp_path)
+    with fresh_database(os.environ["DATABASE_URL"]) as database:
+        yield Alone(tmp_path, database.url)
 
 
 @pytest.mark.prove
