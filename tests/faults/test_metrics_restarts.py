@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ class Watcher:
         while not self._stopping.wait(0.1):
             try:
                 now = scrape(self.port)
-            except Lost:  # The worker that was asked has just been killed.
+            except (*Lost, HTTPException):  # The worker that was asked has just been killed.
                 continue
             self.fell += now.fell_since(self.last)
             self.last = now
