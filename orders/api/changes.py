@@ -1,16 +1,13 @@
 """The life of an order over HTTP: every change answers with the order as it is after it."""
 
-from typing import cast
 from uuid import UUID
 
-import orjson
 from django.http import HttpResponse
 from django.utils import timezone
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from events.usecases import Answer, keyed_request
 from orders import usecases
 from orders.api import schema
 from orders.api.change_serializers import (
@@ -20,10 +17,8 @@ from orders.api.change_serializers import (
     PaymentIn,
     ReturnIn,
 )
-from orders.api.serializers import (
-    EventQuery,
-)
-from orders.api.views import account_seen, provenance_of
+from orders.api.requests import account_seen, keyed, provenance_of, told
+from orders.api.serializers import EventQuery
 from orders.documents import instant, versions_of
 from orders.usecases import ChangeRequest
 
@@ -45,19 +40,19 @@ class ChangeViewSet(ViewSet):
         """Cancel an order, or some of its units."""
         body = CancelIn.model_validate(request.data)
         asked = _asked(request, order_id)
-        return _told(usecases.cancel_order(asked, cuts=body.cuts(), reason=body.reason))
+        return told(usecases.cancel_order(asked, cuts=body.cuts(), reason=body.reason))
 
     @schema.record_payment
     def pay(self, request: Request, order_id: UUID) -> HttpResponse:
         """Record what a provider of payments says happened."""
         body = PaymentIn.model_validate(request.data)
-        return _told(usecases.record_payment(_asked(request, order_id), payment=body.payment()))
+        return told(usecases.record_payment(_asked(request, order_id), payment=body.payment()))
 
     @schema.fulfill_order
     def fulfill(self, request: Request, order_id: UUID) -> HttpResponse:
         """Send an order, or some of its units."""
         body = FulfillmentIn.model_validate(request.data)
-        return _told(
+        return told(
             usecases.fulfill_order(
                 _asked(request, order_id), picks=body.picks(), reference=body.reference or ""
             )
@@ -68,13 +63,13 @@ class ChangeViewSet(ViewSet):
         """Take back units that were sent."""
         body = ReturnIn.model_validate(request.data)
         asked = _asked(request, order_id)
-        return _told(usecases.return_units(asked, comebacks=body.comebacks(), reason=body.reason))
+        return told(usecases.return_units(asked, comebacks=body.comebacks(), reason=body.reason))
 
     @schema.add_note
     def note(self, request: Request, order_id: UUID) -> HttpResponse:
         """Write something down about an order, and settle what asked for attention."""
         body = NoteIn.model_validate(request.data)
-        return _told(usecases.add_note(_asked(request, order_id), **body.model_dump()))
+        return told(usecases.add_note(_asked(request, order_id), **body.model_dump()))
 
     @schema.list_notes
     def notes(self, request: Request, order_id: UUID) -> Response:
@@ -104,25 +99,14 @@ def _asked(request: Request, order_id: UUID) -> ChangeRequest:
     return ChangeRequest(
         order_id=order_id,
         account_id=account_seen(request),
-        request=keyed_request(
-            account_id=cast(int, request.user.pk),
-            header=request.headers.get("Idempotency-Key"),
+        request=keyed(
+            request,
+            request.headers.get("Idempotency-Key"),
             method=str(request.method),
             route=request.path,
-            canonical_body=orjson.dumps(request.data, option=orjson.OPT_SORT_KEYS),
-            request_id=getattr(request, "request_id", ""),
-            trace_id=getattr(request, "trace_id", ""),
+            body=request.data,
         ),
         provenance=provenance_of(request),
         now=timezone.now(),
         versions=versions_of(request.headers.get("If-Match")),
-    )
-
-
-def _told(answer: Answer) -> HttpResponse:
-    return HttpResponse(
-        answer.body,
-        status=answer.status,
-        headers=answer.headers(),
-        content_type="application/json",
     )

@@ -7,8 +7,8 @@ from rest_framework.viewsets import ViewSet
 
 from orders import usecases
 from orders.api import schema
+from orders.api.requests import account_seen
 from orders.api.serializers import ExportQuery, cursor_of, id_of_cursor
-from orders.api.views import account_seen
 from orders.usecases import ExportFilter
 
 CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "ndjson": "application/x-ndjson"}

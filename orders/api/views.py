@@ -1,6 +1,6 @@
 """Orders over HTTP."""
 
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -11,10 +11,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
-from events.usecases import Answer, EventsError, KeyedRequest, keyed_request
-from inventory.usecases import Provenance
+from events.usecases import Answer, EventsError, KeyedRequest
 from orders import usecases
 from orders.api import schema
+from orders.api.requests import account_seen, keyed, provenance_of, told
 from orders.api.serializers import (
     BulkIn,
     BulkOrderIn,
@@ -53,37 +53,32 @@ class OrderViewSet(ViewSet):
             provenance=provenance_of(request),
             now=timezone.now(),
         )
-        return HttpResponse(
-            answer.body,
-            status=answer.status,
-            headers=answer.headers(),
-            content_type="application/json",
-        )
+        return told(answer)
 
     @schema.place_orders
     def bulk(self, request: Request) -> HttpResponse:
         """Take many orders, each with a key of its own; one that is refused harms no other."""
         items = BulkIn.model_validate(request.data).orders
         read = [_read_item(request, item) for item in items]
-        told = iter(usecases.place_orders([p for p in read if isinstance(p, Placement)]))
-        outcomes = [next(told) if isinstance(p, Placement) else p for p in read]
+        answers = iter(usecases.place_orders([p for p in read if isinstance(p, Placement)]))
+        outcomes = [next(answers) if isinstance(p, Placement) else p for p in read]
         results = [
             self._result(item, outcome) for item, outcome in zip(items, outcomes, strict=True)
         ]
         return HttpResponse(orjson.dumps({"data": results}), content_type="application/json")
 
-    def _result(self, item: Any, told: Answer | Exception) -> dict[str, Any]:
+    def _result(self, item: Any, outcome: Answer | Exception) -> dict[str, Any]:
         """Return what one order of a bulk is told: its answer, or its problem document."""
         key = item.get("idempotency_key") if isinstance(item, dict) else None
         result = {"idempotency_key": key if isinstance(key, str) else None}
-        if isinstance(told, Answer):
-            body = orjson.Fragment(told.body)
+        if isinstance(outcome, Answer):
+            body = orjson.Fragment(outcome.body)
             return result | {
-                "status": told.status,
-                "is_replayed": told.is_replayed,
+                "status": outcome.status,
+                "is_replayed": outcome.is_replayed,
                 "body": body,
             }
-        problem = self.get_exception_handler()(told, self.get_exception_handler_context())
+        problem = self.get_exception_handler()(outcome, self.get_exception_handler_context())
         return result | {
             "status": problem.status_code,
             "is_replayed": "Idempotent-Replayed" in problem.headers,
@@ -160,27 +155,4 @@ def _read_item(request: Request, item: Any) -> Placement | Exception:
 
 
 def _keyed(request: Request, key: str | None, body: Any) -> KeyedRequest:
-    return keyed_request(
-        account_id=cast(int, request.user.pk),
-        header=key,
-        method="POST",
-        route=PLACE_ROUTE,
-        canonical_body=orjson.dumps(body, option=orjson.OPT_SORT_KEYS),
-        request_id=getattr(request, "request_id", ""),
-        trace_id=getattr(request, "trace_id", ""),
-    )
-
-
-def provenance_of(request: Request) -> Provenance:
-    """Return who calls, for the ledger."""
-    return Provenance(
-        actor=request.user.get_username(),
-        source="api",
-        trace_id=getattr(request, "trace_id", ""),
-    )
-
-
-def account_seen(request: Request) -> int | None:
-    """Return whose orders the caller sees: its own, or everybody's."""
-    sees_all = cast(Any, request.auth).has("orders:all")
-    return None if sees_all else cast(int, request.user.pk)
+    return keyed(request, key, method="POST", route=PLACE_ROUTE, body=body)

@@ -1,0 +1,52 @@
+"""What every call of orders has: a key, a caller, an answer that was kept."""
+
+from typing import Any, cast
+
+import orjson
+from django.http import HttpResponse
+from rest_framework.request import Request
+
+from events.usecases import Answer, KeyedRequest, keyed_request
+from inventory.usecases import Provenance
+
+
+def keyed(request: Request, key: str | None, *, method: str, route: str, body: Any) -> KeyedRequest:
+    """
+    Return the keyed request that a call, or one order of it, is; raises what keyed_request raises.
+
+    method, route and body make its fingerprint.
+    """
+    return keyed_request(
+        account_id=cast(int, request.user.pk),
+        header=key,
+        method=method,
+        route=route,
+        canonical_body=orjson.dumps(body, option=orjson.OPT_SORT_KEYS),
+        request_id=getattr(request, "request_id", ""),
+        trace_id=getattr(request, "trace_id", ""),
+    )
+
+
+def provenance_of(request: Request) -> Provenance:
+    """Return who calls, for the ledger."""
+    return Provenance(
+        actor=request.user.get_username(),
+        source="api",
+        trace_id=getattr(request, "trace_id", ""),
+    )
+
+
+def account_seen(request: Request) -> int | None:
+    """Return whose orders the caller sees: its own, or everybody's."""
+    sees_all = cast(Any, request.auth).has("orders:all")
+    return None if sees_all else cast(int, request.user.pk)
+
+
+def told(answer: Answer) -> HttpResponse:
+    """Return an answer as it was kept."""
+    return HttpResponse(
+        answer.body,
+        status=answer.status,
+        headers=answer.headers(),
+        content_type="application/json",
+    )
