@@ -100,7 +100,7 @@ bench/.venv/gin-peer: bench/peers/gin/main.go bench/.venv/bin/gunicorn
 
 lock: venv-dev ## pin every dependency anew, with hashes, from requirements*.in
 	for name in requirements requirements-fast requirements-trial requirements-dev; do \
-		$(BIN)/uv pip compile --quiet --upgrade --generate-hashes --universal --python-version 3.11 \
+		$(BIN)/uv pip compile --quiet --upgrade --no-strip-extras --generate-hashes --universal --python-version 3.11 \
 			$$name.in -o $$name.txt || exit 1; \
 	done
 

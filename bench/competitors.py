@@ -55,7 +55,7 @@ class Competitor:
 SLUICE_FAULTS = """
 SELECT 'stock and orders differ', s.code FROM inventory_sku s
   JOIN inventory_stocklevel l ON l.sku_id = s.id
-  LEFT JOIN (SELECT sku, sum(quantity) AS units FROM orders_orderline GROUP BY sku) o
+  LEFT JOIN (SELECT sku, sum(quantity) AS units FROM orders_line GROUP BY sku) o
     ON o.sku = s.code
  WHERE l.allocated <> coalesce(o.units, 0) OR l.allocated > l.on_hand
 UNION ALL
