@@ -60,12 +60,12 @@ SELECT 'stock and orders differ', s.code FROM inventory_sku s
  WHERE l.allocated <> coalesce(o.units, 0) OR l.allocated > l.on_hand
 UNION ALL
 SELECT 'orders without key, event or movement', o.id::text FROM orders_order o
- WHERE NOT EXISTS (SELECT FROM events_event e WHERE e.aggregate_id = o.id)
+ WHERE NOT EXISTS (SELECT FROM events_event e WHERE e.aggregate_id = o.id::text)
     OR NOT EXISTS (SELECT FROM inventory_movement m WHERE m.order_id = o.id)
 UNION ALL
 SELECT 'accepted keys and orders differ', 'all' WHERE
   (SELECT count(*) FROM events_idempotencykey WHERE status = 201
-     AND route = '/api/v1/orders') <> (SELECT count(*) FROM orders_order)
+     AND location LIKE '/api/v1/orders/%%') <> (SELECT count(*) FROM orders_order)
 LIMIT 5
 """
 
