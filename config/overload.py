@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, cast
 
 from django.conf import settings
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.http import HttpRequest
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -209,5 +209,6 @@ def _length_of(environ: Environ) -> int:
 def _give_connection_back() -> None:
     # Now and not when the answer is sent: whoever reads it slowly would keep the connection. In
     # a stream the next row needs one again, and takes it.
-    if getattr(connection, "pool", None) and not connection.in_atomic_block:
-        connection.close()
+    here = connections[DEFAULT_DB_ALIAS]
+    if here.connection is not None and not here.in_atomic_block and getattr(here, "pool", None):
+        here.close()

@@ -79,7 +79,12 @@ BUSY_OR_AWAY = (
 def exception_handler(failure: Exception, context: Mapping[str, Any]) -> HttpResponse:
     """Answer whatever a view of Django REST framework raised. Named in settings."""
     request = getattr(context["request"], "_request", context["request"])
-    refusal = refusal_of(failure, method=request.method, is_begun=not _came_before_verb(failure))
+    return answer_to(failure, request, is_begun=not _came_before_verb(failure))
+
+
+def answer_to(failure: BaseException, request: HttpRequest, *, is_begun: bool) -> HttpResponse:
+    """Answer a failure of a view, and log it where it is a bug. is_begun: see refusal_of."""
+    refusal = refusal_of(failure, method=str(request.method), is_begun=is_begun)
     if refusal.kind == "internal":
         log_bug(request, failure)
     return problem_response(request, refusal)

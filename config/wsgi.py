@@ -2,8 +2,8 @@
 
 import os
 
+import django
 from django.conf import settings
-from django.core.wsgi import get_wsgi_application
 from django.utils.module_loading import import_string
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
@@ -12,8 +12,9 @@ if settings.IS_TRACED:
     # By its name: without an endpoint there is no reason to load OpenTelemetry's SDK.
     import_string("config.telemetry.instrument")()
 
-_django = get_wsgi_application()  # Sets Django up; before it no module that reads settings.
+django.setup(set_prefix=False)  # Before it no module that reads settings.
 
+from config.handler import Handler  # noqa: E402
 from config.overload import Admission  # noqa: E402
 
-application = Admission(_django)
+application = Admission(Handler())

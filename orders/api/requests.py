@@ -45,7 +45,7 @@ def account_seen(request: Request) -> int | None:
 def told(answer: Answer) -> HttpResponse:
     """Return an answer as it was kept."""
     return HttpResponse(
-        answer.body,
+        answer.body.encode(),
         status=answer.status,
         headers=answer.headers(),
         content_type="application/json",

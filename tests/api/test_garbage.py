@@ -4,9 +4,9 @@ import gc
 import json
 from itertools import count
 
-from django.core.handlers.wsgi import WSGIHandler
 from django.test import RequestFactory, TestCase
 
+from config.handler import Handler
 from rollout.codepath import override
 from tests.builders import given_api_key, given_stock
 
@@ -17,7 +17,7 @@ class GarbageTests(TestCase):
     def setUp(self):
         given_stock("CUP", on_hand=100)
         self.headers = {"authorization": f"Bearer {given_api_key()}", "host": "localhost"}
-        self.handler = WSGIHandler()
+        self.handler = Handler()
         self.keys = count()
 
     def call(self, method, path, body=None):

@@ -107,6 +107,18 @@ KEYED = (
 )
 
 
+def views_of(resolver, path="/"):
+    """Return each address below a resolver, as the schema writes it, and its view."""
+    for found in resolver.url_patterns:
+        here = path + re.sub(
+            r"\(\?P<(\w+)>[^)]*\)|<\w+:(\w+)>", r"{\1\2}", str(found.pattern).strip("^$")
+        )
+        if hasattr(found, "url_patterns"):
+            yield from views_of(found, here)
+        else:
+            yield here, found.callback
+
+
 class SchemaTests(SimpleTestCase):
     @classmethod
     def setUpClass(cls):
@@ -143,20 +155,13 @@ class SchemaTests(SimpleTestCase):
 
     def test_has_every_verb_of_every_address_with_its_scope(self):
         served = set()
-        for resolver in get_resolver().url_patterns:
-            for pattern in getattr(resolver, "url_patterns", ()):
-                view = pattern.callback
-                for verb, action in (getattr(view, "actions", None) or {}).items():
-                    if verb != "head":
-                        served.add((view.cls.__name__, verb, view.cls.scopes[action]))
-                        path = re.sub(
-                            r"\(\?P<(\w+)>[^)]*\)|<\w+:(\w+)>",
-                            r"{\1\2}",
-                            str(pattern.pattern).strip("^$"),
-                        )
-                        told = self.schema["paths"][f"/{resolver.pattern}{path}"][verb]
-                        assert told["security"] == [{"apiKey": [view.cls.scopes[action]]}]
-                        assert f"`{view.cls.scopes[action]}`" in told["description"]
+        for path, view in views_of(get_resolver()):
+            for verb, action in (getattr(view, "actions", None) or {}).items():
+                if verb != "head":
+                    served.add((view.cls.__name__, verb, view.cls.scopes[action]))
+                    told = self.schema["paths"][path][verb]
+                    assert told["security"] == [{"apiKey": [view.cls.scopes[action]]}]
+                    assert f"`{view.cls.scopes[action]}`" in told["description"]
 
         assert len(self.of_api) == 73
         assert {scope for _, _, scope in served} == {
