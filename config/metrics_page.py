@@ -15,9 +15,11 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django_prometheus.exports import ExportToDjangoView
 from gevent import monkey
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from config import errors
 from config.metrics_directory import VARIABLE, reading
+from config.metrics_files import exported
 from config.problems import problem_response
 
 PATH = "/metrics"
@@ -75,8 +77,7 @@ def page() -> HttpResponse:
 
 def _added_up(directory: Path) -> HttpResponse:
     with reading(directory):
-        added_up: HttpResponse = ExportToDjangoView(None)
-        return added_up
+        return HttpResponse(exported(directory), content_type=CONTENT_TYPE_LATEST)
 
 
 def _nothing_here() -> errors.NotFound:

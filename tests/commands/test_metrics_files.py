@@ -4,12 +4,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from prometheus_client.mmap_dict import MmapedDict, mmap_key
 
 from config import metrics_directory
 from config.metrics_directory import HELD, READ, VARIABLE, reading, remove_abandoned, try_lock
-from config.metrics_files import add_up_the_dead
+from config.metrics_files import STEP, add_up, add_up_the_dead, exported, taken_down
 from tests.commands.processes import PROJECT
 
 COUNTS = """
@@ -19,12 +23,6 @@ Counter("orders", "Orders.", ["how"]).labels("placed").inc(int(sys.argv[1]))
 Histogram("took_seconds", "Took.", buckets=(1, 2)).observe(1.5)
 Gauge("busy", "Busy.", multiprocess_mode="livesum").set(7)
 print(os.getpid())
-"""
-READS = """
-from prometheus_client import CollectorRegistry, generate_latest, multiprocess
-registry = CollectorRegistry()
-multiprocess.MultiProcessCollector(registry)
-print(generate_latest(registry).decode())
 """
 
 
@@ -40,7 +38,7 @@ def run(code: str, *arguments: str, **environment: str) -> str:
 
 
 def told(directory: Path) -> list[str]:
-    lines = run(READS, **{VARIABLE: str(directory)}).splitlines()
+    lines = exported(directory).decode().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -92,6 +90,63 @@ class AddUpTheDeadTests:
         lock = try_lock(tmp_path / READ)
         assert lock is not None
         os.close(lock)
+
+
+SPENT = mmap_key("spent_seconds", "spent_seconds_total", [], [], "Spent.")
+TOOK = mmap_key("took_seconds", "took_seconds_sum", [], [], "Took.")
+BUSY = mmap_key("busy", "busy", [], [], "Busy.")
+# No process has such a number: Linux ends at 2**22.
+NOBODY = 2**22 + 1
+
+
+def write(file: Path, **values: float) -> None:
+    counted = MmapedDict(str(file))
+    for key, value in values.items():
+        counted.write_value(key, value, 0.0)
+    counted.close()
+
+
+def sums(directory: Path) -> list[str]:
+    return sorted(told(directory))
+
+
+class ExactTests:
+    @given(
+        # The seconds of a worker that never ends, for centuries.
+        counts=some.lists(some.floats(0, 2.0**30), min_size=1, max_size=6),
+        dice=some.randoms(use_true_random=False),
+    )
+    def test_no_sum_changes_when_workers_go_in_any_order(self, counts, dice):
+        with TemporaryDirectory() as folder:
+            directory = Path(folder)
+            for n, count in enumerate(counts):
+                write(directory / f"counter_{NOBODY + n}.db", **{SPENT: count})
+                write(directory / f"histogram_{NOBODY + n}.db", **{TOOK: count})
+            before = sums(directory)
+
+            going = list(range(len(counts)))
+            dice.shuffle(going)
+            for n in going:
+                for file in directory.glob(f"*_{NOBODY + n}.db"):
+                    add_up(file)
+
+                assert sums(directory) == before
+
+    @given(some.floats(0, 2.0**60), some.floats(0, 2.0**60))
+    def test_a_count_that_grows_never_falls_when_taken_down(self, first, second):
+        less, more = sorted((first, second))
+
+        assert taken_down(less) <= taken_down(more) <= more
+        assert more - taken_down(more) < STEP
+
+    @given(some.integers(0, 2**53))
+    def test_whole_numbers_stay_as_they_are(self, count):
+        assert taken_down(float(count)) == count
+
+    def test_gauges_stay_as_they_are(self, tmp_path):
+        write(tmp_path / "gauge_livesum_1.db", **{BUSY: 0.1})
+
+        assert told(tmp_path) == ["busy 0.1"]
 
 
 class DirectoryTests:
