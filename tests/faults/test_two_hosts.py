@@ -32,11 +32,17 @@ def ip(*arguments: str) -> str:
 
 
 class Host:
-    """A host with a network of its own and a server of two workers in it."""
+    """
+    A host with a network of its own and a server of two workers in it.
+
+    Only this machine knows its addresses. While nothing else leads there, packets for them are
+    refused here: by the route of last resort they would go to whoever has them elsewhere.
+    """
 
     def __init__(self, number: int, database: Database, folder: Path) -> None:
         self.name = f"sluice{number}-{secrets.token_hex(2)}"
         self.near, self.address = f"10.231.{number}.1", f"10.231.{number}.2"
+        self.guard = f"unreachable 10.231.{number}.0/30 metric 4000".split()
         self.link = f"sl{number}{secrets.token_hex(3)}"
         self.log = folder / f"host{number}.log"
         self.environment = os.environ | {
@@ -45,6 +51,8 @@ class Host:
             "WEB_CONCURRENCY": "2",
             "ALLOWED_HOSTS": f"localhost,127.0.0.1,{self.address}",
         }
+        # Replaced: a run that was killed may have left it.
+        ip("route", "replace", *self.guard)
         ip("netns", "add", self.name)
         ip("link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
         ip("addr", "add", f"{self.near}/30", "dev", self.link)
@@ -54,7 +62,7 @@ class Host:
 
     def start(self) -> None:
         """Start the server; return when orders are welcome."""
-        ip("link", "set", self.link, "up")
+        ip("-n", self.name, "link", "set", "eth0", "up")
         with self.log.open("ab") as log:
             self.child = Child(
                 [
@@ -92,7 +100,9 @@ class Host:
 
     def die(self) -> None:
         """Cut its network, then kill all that runs there: nobody hears a goodbye."""
-        ip("link", "set", self.link, "down")
+        # At its end: ours, were it down, would lose the route to it.
+        ip("-n", self.name, "link", "set", "eth0", "down")
+        assert f"dev {self.link}" in ip("route", "get", self.address)
         for pid in ip("netns", "pids", self.name).split():
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
@@ -101,7 +111,9 @@ class Host:
     def remove(self) -> None:
         with suppress(AttributeError):
             self.child.stop(35)
+        ip("link", "del", self.link)
         ip("netns", "del", self.name)
+        ip("route", "del", *self.guard)
 
 
 @contextmanager
