@@ -15,6 +15,7 @@ from types import FrameType
 
 import psycopg.waiting
 from django.conf import settings
+from django.core.cache import caches
 from django.db import connection
 from django.urls import get_resolver
 from django.utils.module_loading import import_string
@@ -96,7 +97,11 @@ def when_ready(server: Arbiter) -> None:
         return
     # A mistake in an address stops the start here, and not the first customer.
     get_resolver().url_patterns  # noqa: B018 - reading it imports every view
+    # What is loaded after the fork, each worker has for itself.
     import_string("config.sampling.start")
+    import_string("rollout.worker.start")
+    import_string("config.health.known_migrations")()
+    caches.create_connection("default").client  # noqa: B018 - it connects when it is first asked
     gc.collect()
     # The collector writes into the objects it visits, and a page written to is shared no more.
     gc.freeze()

@@ -3,13 +3,15 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
+from functools import cache as kept
 from typing import Any
 
 import orjson
 from django.core.cache import cache
 from django.db import connection, transaction
-from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse
 
 ANSWER_WITHIN_S = 1.0
@@ -26,6 +28,7 @@ DURABLE = {
 }
 
 Check = dict[str, Any]
+Migration = tuple[str, str]  # App and name.
 
 logger = logging.getLogger(__name__)
 
@@ -145,8 +148,29 @@ class Readiness:
 
 def count_missing_migrations() -> int:
     """Return how many migrations of this code the database does not have."""
-    executor = MigrationExecutor(connection)
-    return len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
+    return count_missing(known_migrations(), MigrationRecorder(connection).applied_migrations())
+
+
+def count_missing(
+    known: Mapping[Migration, frozenset[Migration]], applied: Container[Migration]
+) -> int:
+    """Return how many are neither applied nor made of others that all are."""
+    return sum(
+        one not in applied and not (replaced and all(part in applied for part in replaced))
+        for one, replaced in known.items()
+    )
+
+
+@kept
+def known_migrations() -> Mapping[Migration, frozenset[Migration]]:
+    """
+    Return each migration of this code, with those that it replaces. Asks no database.
+
+    It imports all of them: 7 MB, which the master does once for all of its workers.
+    """
+    loader = MigrationLoader(None, load=False)
+    loader.load_disk()
+    return {name: frozenset(one.replaces) for name, one in loader.disk_migrations.items()}
 
 
 def durability_of(settings: dict[str, str]) -> Check:

@@ -51,6 +51,14 @@ class MissingMigrationsTests(TestCase):
 
         assert health.count_missing_migrations() == 1
 
+    def test_are_not_those_that_replace_what_is_applied(self):
+        first, second, both = ("shop", "0001_a"), ("shop", "0002_b"), ("shop", "0001_a_and_b")
+        known = {both: frozenset({first, second})}
+
+        assert health.count_missing(known, applied={first, second}) == 0
+        assert health.count_missing(known, applied={both}) == 0
+        assert health.count_missing(known, applied={first}) == 1
+
 
 class ReadyzTests(TestCase):
     def setUp(self):
