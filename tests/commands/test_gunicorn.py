@@ -103,6 +103,26 @@ class GunicornTests:
         assert "psycopg was imported before gevent patched" in done.stderr
 
 
+class WsgiTests:
+    def test_loads_requests_only_when_it_is_asked_for(self) -> None:
+        program = (
+            "import sys, config.wsgi; print('requests' in sys.modules, end=' ');"
+            "import requests; print(requests.Session.__name__)"
+        )
+        servers = {"DATABASE_URL": "postgres:///nothing", "REDIS_URL": "redis://127.0.0.1"}
+
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=PROJECT,
+            env=clean_environment(SLUICE_ENV="trial", **servers),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+        assert done.stdout == "False Session\n"
+
+
 class MetricsTests:
     def test_are_on_a_port_of_their_own_with_nothing_else(self, tmp_path: Path) -> None:
         port, beside = free_port(), free_port()
