@@ -1,5 +1,6 @@
--- What wrk sends. Arguments: action, prefix of the path, API key ("" for none), SKU count, seed,
--- requests a second over all threads (0: as fast as answers come), threads, file of paths to get.
+-- What wrk sends. Arguments, name=value: action; prefix of the path; key of the API ("" for none);
+-- skus, how many; lines of an order; seed; rate, requests a second over all threads (0: as fast as
+-- answers come); threads; paths, a file of what to get.
 local ffi = require("ffi")
 ffi.cdef[[
   typedef struct { long tv_sec; long tv_usec; } sluice_timeval;
@@ -7,6 +8,7 @@ ffi.cdef[[
 ]]
 local clock = ffi.new("sluice_timeval")
 local thread_count = 0
+local CUSTOMERS = 50000
 
 local function now_ms()
   ffi.C.gettimeofday(clock, nil)
@@ -21,49 +23,65 @@ function setup(thread)
 end
 
 function init(arguments)
-  action, prefix, api_key = arguments[1], arguments[2], arguments[3]
-  sku_count, seed = tonumber(arguments[4]), arguments[5]
-  rate, refused, sent = tonumber(arguments[6]) / tonumber(arguments[7]), 0, 0
+  local told = {}
+  for _, argument in ipairs(arguments) do
+    local name, value = argument:match("^(%w+)=(.*)$")
+    told[name] = value
+  end
+  action, prefix, seed = told.action, told.prefix, told.seed
+  sku_count, line_count = tonumber(told.skus), tonumber(told.lines)
+  rate, refused, sent = tonumber(told.rate) / tonumber(told.threads), 0, 0
   -- Threads with the same dice would send the same keys.
   math.randomseed(id * 7919 + 1)
   headers = { ["Content-Type"] = "application/json" }
-  if api_key ~= "" then headers["Authorization"] = "Bearer " .. api_key end
+  if told.key ~= "" then headers["Authorization"] = "Bearer " .. told.key end
   paths = {}
-  if arguments[8] then for path in io.lines(arguments[8]) do table.insert(paths, path) end end
-  due = now_ms()
+  if told.paths then for path in io.lines(told.paths) do table.insert(paths, path) end end
+  due, waiting, first, last = now_ms(), {}, 1, 0
+  began, took, late = {}, {}, 0
   if rate == 0 then delay = nil end
 end
 
+-- As the random keys of real callers: each goes somewhere else in an index.
 local function key()
-  sent = sent + 1
-  return seed .. "-" .. id .. "-" .. sent
+  return string.format("%08x-%s-%d-%d", math.random(0, 4294967295), seed, id, sent)
+end
+
+local function customer()
+  -- At a fixed rate it tells which answer belongs to which request: all services say it again.
+  if rate > 0 then return "c-" .. sent % CUSTOMERS end
+  return "c-" .. math.random(CUSTOMERS)
 end
 
 local function sku()
   return "BENCH-" .. math.random(1, sku_count)
 end
 
-local function line()
-  return '"lines":[{"sku":"' .. sku() .. '","quantity":1}]'
+local function lines()
+  if line_count == 1 then return '"lines":[{"sku":"' .. sku() .. '","quantity":1}]' end
+  local some = {}
+  for n = 1, line_count do some[n] = '{"sku":"' .. sku() .. '","quantity":1}' end
+  return '"lines":[' .. table.concat(some, ",") .. ']'
 end
 
 local make = {}
 
 function make.sluice()
   headers["Idempotency-Key"] = key()
-  return wrk.format("POST", prefix, headers, '{"customer":"c-17",' .. line() .. '}')
+  return wrk.format("POST", prefix, headers, '{"customer":"' .. customer() .. '",' .. lines() .. '}')
 end
 
 function make.peer()
   headers["Idempotency-Key"] = key()
-  local body = '{"customer":"c-17","sku":"' .. sku() .. '","quantity":1}'
+  local body = '{"customer":"' .. customer() .. '","sku":"' .. sku() .. '","quantity":1}'
   return wrk.format("POST", prefix, headers, body)
 end
 
 function make.bulk()
   local orders = {}
   for n = 1, 100 do
-    orders[n] = '{"idempotency_key":"' .. key() .. '","customer":"c-17",' .. line() .. '}'
+    sent = sent + 1
+    orders[n] = '{"idempotency_key":"' .. key() .. '","customer":"' .. customer() .. '",' .. lines() .. '}'
   end
   return wrk.format("POST", prefix, headers, '{"orders":[' .. table.concat(orders, ",") .. ']}')
 end
@@ -73,30 +91,60 @@ function make.get()
 end
 
 function request()
+  sent = sent + 1
+  if last >= first then
+    -- Requests go in the order in which they were due. One that the timer sent within its
+    -- resolution counts from now; one that found no free connection, or no free core, from when
+    -- it was due.
+    local now, was_due = now_ms(), waiting[first]
+    waiting[first] = nil
+    first = first + 1
+    if now - was_due > 1.5 then late = late + 1 else was_due = now end
+    began[sent % CUSTOMERS] = was_due
+  end
   return make[action]()
 end
 
--- Arrivals as a Poisson process, whatever the answers take: an open loop as long as one of the
--- connections is free.
+-- Arrivals as a Poisson process, whatever the answers take: an open loop.
 function delay()
-  if rate == 0 then return 0 end
   due = due - math.log(1 - math.random()) * 1000 / rate
+  last = last + 1
+  waiting[last] = due
   return math.max(0, due - now_ms())
 end
 
 function response(status, _, body)
-  if status < 300 then return end
-  refused = refused + 1
-  refusal = status .. " " .. body
+  if status >= 300 then
+    refused = refused + 1
+    refusal = status .. " " .. body
+  elseif rate > 0 then
+    local number = tonumber(body:match('"customer": ?"c%-(%d+)"'))
+    took[#took + 1] = now_ms() - began[number]
+  end
+end
+
+local function percentiles(latency)
+  local all = {}
+  for _, thread in ipairs(threads) do
+    for _, ms in ipairs(thread:get("took")) do table.insert(all, ms * 1000) end
+  end
+  table.sort(all)
+  local function percentile(p)
+    if #all == 0 then return latency:percentile(p) end
+    return all[math.max(1, math.ceil(#all * p / 100))]
+  end
+  return percentile(50), percentile(95), percentile(99)
 end
 
 function done(summary, latency)
-  local refused = 0
+  local refused, late = 0, 0
   for _, thread in ipairs(threads) do
     refused = refused + thread:get("refused")
+    late = late + thread:get("late")
     if thread:get("refusal") then io.write("REFUSAL " .. thread:get("refusal") .. "\n") end
   end
   local lost = summary.errors.connect + summary.errors.read + summary.errors.timeout
-  io.write(string.format("RESULT %d %d %d %d %d %d %d\n", summary.requests, summary.duration,
-    latency:percentile(50), latency:percentile(95), latency:percentile(99), refused, lost))
+  local p50, p95, p99 = percentiles(latency)
+  io.write(string.format("RESULT %d %d %d %d %d %d %d %d\n", summary.requests, summary.duration,
+    p50, p95, p99, refused, lost, late))
 end

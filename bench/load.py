@@ -1,4 +1,9 @@
-"""Load from wrk: as fast as answers come, or at a fixed rate whatever they take."""
+"""
+Load from wrk: as fast as answers come, or at a fixed rate whatever they take.
+
+wrk times a request from when it is sent, which at a fixed rate hides the wait for a free
+connection. So there load.lua times each from when it was due: who cannot follow falls behind.
+"""
 
 import secrets
 import subprocess
@@ -12,13 +17,18 @@ THREADS = 2
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is called: action is one of load.lua's; paths: a file of what to get, one a line."""
+    """
+    What is called: action is one of load.lua's; paths: a file of what to get, one a line.
+
+    lines: of each order, where the action is one of Sluice's.
+    """
 
     port: int
     action: str
     path: str
     api_key: str = ""
     paths: Path | None = None
+    lines: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,7 @@ class Run:
     What wrk measured; times of answers are as its callers saw them.
 
     refused: answers from 300 up; refusal: one of them. lost: requests without an answer.
+    late: at a fixed rate, those that were sent more than 1.5 ms after they were due.
     """
 
     requests: int
@@ -36,6 +47,7 @@ class Run:
     p99_ms: float
     refused: int
     lost: int
+    late: int = 0
     refusal: str = ""
 
     @property
@@ -54,18 +66,30 @@ def drive(
     again as soon as it has its answer.
     """
     threads = min(THREADS, connections)
+    told = {
+        "action": target.action,
+        "prefix": target.path,
+        "key": target.api_key,
+        "skus": skus,
+        "lines": target.lines,
+        "seed": secrets.token_hex(4),
+        "rate": rate,
+        "threads": threads,
+    }
+    if target.paths:
+        told["paths"] = target.paths
     command = [
         "wrk", f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout=15s",
         "-s", str(SCRIPT), f"http://127.0.0.1:{target.port}", "--",
-        target.action, target.path, target.api_key, str(skus), secrets.token_hex(4), str(rate),
-        str(threads), *([str(target.paths)] if target.paths else []),
+        *(f"{name}={value}" for name, value in told.items()),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     refusals = [line for line in done.stdout.splitlines() if line.startswith("REFUSAL ")]
     results = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if done.returncode or len(results) != 1:
         raise SystemExit(f"wrk said:\n{done.stdout}{done.stderr}")
-    requests, duration_us, p50_us, p95_us, p99_us, refused, lost = map(int, results[0].split()[1:])
+    requests, duration_us, p50_us, p95_us, p99_us, *others = map(int, results[0].split()[1:])
+    refused, lost, late = others
     return Run(
         requests,
         duration_us / 1e6,
@@ -74,5 +98,6 @@ def drive(
         p99_us / 1e3,
         refused,
         lost,
+        late,
         "".join(refusals[:1]),
     )
