@@ -10,7 +10,9 @@ from functools import partial
 from http.client import HTTPConnection, HTTPException
 from urllib.parse import unquote, urlsplit
 
+from bench.filling import fill_goods
 from bench.load import Target
+from bench.sink import swallowing
 from config.embedded import Child
 from tests.commands.processes import PROJECT, free_port, wait_until
 from tests.server import Database, serving
@@ -26,11 +28,16 @@ STOCK = 100_000_000
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A service that serves. pid: its first process, the others are below it."""
+    """
+    A service that serves. pid: its first process, the others are below it.
+
+    metrics_port: where it tells what it measures of itself, 0 for nowhere.
+    """
 
     port: int
     pid: int
     place: Target
+    metrics_port: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +45,13 @@ class Competitor:
     """
     One service of the comparison.
 
-    fill: makes its tables and its goods. serve: runs it on a filled database. count: a statement
-    for the number of its orders. faults: a statement that returns a row for each thing that is
-    wrong in its tables, none when all is well.
+    tables: the name of what fill makes: its tables and its goods. serve: runs it on a filled
+    database. count: a statement for the number of its orders. faults: a statement that returns a
+    row for each thing that is wrong in its tables, none when all is well.
     """
 
     name: str
+    tables: str
     fill: Callable[[Database], None]
     serve: Callable[[Database], AbstractContextManager[Running]]
     count: str
@@ -71,27 +79,42 @@ LIMIT 5
 
 
 def fill_sluice(database: Database) -> None:
-    """Make the tables, and receive the goods through the API."""
-    database.manage("migrate", "--verbosity=0")
-    with serving(database) as server:
-        for n in range(1, SKUS_MAX + 1):
-            server.given_stock(f"BENCH-{n}", on_hand=STOCK)
+    """Make the tables and the goods."""
+    fill_goods(database, skus=SKUS_MAX, on_hand=STOCK)
 
 
 @contextmanager
 def serve_sluice(database: Database, **settings: str) -> Iterator[Running]:
-    """Serve as `make run` does."""
-    with serving(database, **settings) as server:
+    """Serve as `make run` does, with everything on: metrics, a log line for each request."""
+    metrics_port = free_port()
+    everything = {"METRICS_BIND": f"127.0.0.1:{metrics_port}", "LOG_REQUESTS": "true"}
+    with serving(database, **everything | settings) as server:
         place = Target(server.port, "sluice", "/api/v1/orders", server.api_key)
-        yield Running(server.port, server.child.pid, place)
+        yield Running(server.port, server.child.pid, place, metrics_port)
 
 
-def sluice(name: str = "Sluice", **settings: str) -> Competitor:
-    """Return Sluice under some settings of its environment."""
+@contextmanager
+def serve_sluice_traced(database: Database) -> Iterator[Running]:
+    """Serve with a trace of every twentieth request."""
+    with (
+        swallowing() as collector,
+        serve_sluice(
+            database,
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector,
+            OTEL_TRACES_SAMPLER="parentbased_traceidratio",
+            OTEL_TRACES_SAMPLER_ARG="0.05",
+        ) as running,
+    ):
+        yield running
+
+
+def sluice(name: str, serve: Callable[[Database], AbstractContextManager[Running]]) -> Competitor:
+    """Return Sluice, served in some way."""
     return Competitor(
         name,
+        "filled_sluice",
         fill_sluice,
-        partial(serve_sluice, **settings),
+        serve,
         "SELECT count(*) FROM orders_order",
         SLUICE_FAULTS,
     )
@@ -104,7 +127,7 @@ SELECT 'stock and orders differ', p.sku FROM product p
   LEFT JOIN (SELECT sku, sum(quantity) AS units FROM purchase GROUP BY sku) o USING (sku)
  WHERE {STOCK} - p.stock <> coalesce(o.units, 0)
 LIMIT 5
-"""  # noqa: S608
+"""
 GUARANTEES_FAULTS = f"""
 ({PEER_FAULTS})
 UNION ALL
@@ -113,7 +136,7 @@ SELECT 'keys, ledger, outbox and orders differ', 'all'
  WHERE orders <> (SELECT count(*) FROM idempotency WHERE status = 201)
     OR orders <> (SELECT count(*) FROM movement)
     OR orders <> (SELECT count(*) FROM outbox)
-"""  # noqa: S608
+"""
 
 
 def fill_peer(database: Database) -> None:
@@ -191,6 +214,7 @@ def peer(name: str, command: Callable[[int], list[str]], faults: str = PEER_FAUL
     """Return one of the peers."""
     return Competitor(
         name,
+        "filled_peer",
         fill_peer,
         partial(serve_peer, command=command),
         "SELECT count(*) FROM purchase",
@@ -204,4 +228,6 @@ GIN_AS_PRINTED = peer("Gin, as printed", gin_command)
 GIN_WITH_GUARANTEES = peer(
     "Gin, same guarantees", lambda port: gin_command(port, "-guarantees"), GUARANTEES_FAULTS
 )
-SLUICE = sluice()
+SLUICE = sluice("Sluice", serve_sluice)
+SLUICE_CACHED = sluice("Sluice, orders.get v2", partial(serve_sluice, ORDERS_GET_VERSION="v2"))
+SLUICE_TRACED = sluice("Sluice, tracing 5 %", serve_sluice_traced)
