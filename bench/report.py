@@ -1,94 +1,90 @@
-"""What a benchmark says: lines, a table of medians and ratios, and a document to keep."""
+"""What a benchmark says: a line for each measure, a document to keep, tables of medians."""
 
+import json
 import os
 import platform
 import statistics
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-if TYPE_CHECKING:
-    from bench.compare import Measure
+from bench.asked import verdicts
+from bench.cells import Measure
 
-SLUICE = "Sluice"
-GIN = "Gin, as printed"
-GIN_SAME = "Gin, same guarantees"
-FASTAPI = "FastAPI"
-FLASK = "Flask"
+RESULTS = Path(__file__).parent / "results.json"
+SCALE = Path(__file__).parent / "scale.json"
 
-# What is asked of a release: what is compared, floor and goal; "p95" is better when smaller.
-ASKED = (
-    ("orders/s, alike", "per_second", ("alike", "alike"), GIN_SAME, 1.1, 1.4),
-    ("orders/s, alike", "per_second", ("alike", "alike"), GIN, 0.85, 1.1),
-    ("orders/s, alike", "per_second", ("alike", "alike"), FASTAPI, 1.8, 2.2),
-    ("orders/s, alike", "per_second", ("alike", "alike"), FLASK, 3.0, 4.0),
-    ("orders/s, one hot SKU", "per_second", ("hot", "hot"), GIN_SAME, 3.5, 4.5),
-    ("p95 at 800/s, alike", "p95_ms", ("alike at 800/s",) * 2, GIN_SAME, 2.0, 1.2),
-    ("p95 at 800/s, one hot SKU", "p95_ms", ("hot at 800/s",) * 2, GIN_SAME, 0.2, 0.1),
-    ("bulk of 100, against one by one", "per_second", ("bulk of 100", "alike"), GIN_SAME, 3, 5),
-    ("GET of one order", "per_second", ("get", "get"), FASTAPI, 0.8, 1.2),
-)
+Document = dict[str, Any]
 
 
-def line(measure: "Measure") -> str:
+def line(measure: Measure) -> str:
     """Return one measure as a line."""
     cpu = "  ".join(f"{name} {us:.0f}" for name, us in measure.cpu_us.items())
+    gc = ""
+    if measure.gc is not None:
+        gc = f"  GC {measure.gc['mean_ms']:.2f} ms, {100 * measure.gc['share']:.2f} %"
+    late = f"  late {100 * measure.late_share:.0f} %" if measure.late_share else ""
     return (
-        f"{measure.competitor:<21} {measure.cell:<15} {measure.per_second:>7.0f}/s"
+        f"{measure.competitor:<21} {measure.cell:<14} {measure.per_second:>7.0f}/s"
         f"  p50 {measure.p50_ms:>6.1f}  p95 {measure.p95_ms:>6.1f}  p99 {measure.p99_ms:>6.1f} ms"
-        f"  CPU-us: {cpu}  PSS {measure.pss_kib / 1024:.0f} MiB"
+        f"{late}  CPU-us: {cpu}  PSS {measure.workers_pss_kib / 1024:.0f} of"
+        f" {measure.pss_kib / 1024:.0f} MiB{gc}"
     )
 
 
-def medians(measures: Sequence["Measure"], field: str) -> dict[tuple[str, str], float]:
-    """Return the median over the rounds of one figure, by service and cell."""
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for measure in measures:
-        found[measure.competitor, measure.cell].append(getattr(measure, field))
-    return {key: statistics.median(values) for key, values in found.items()}
+def machine() -> dict[str, Any]:
+    """Return what it was measured on."""
+    model = ""
+    for told in Path("/proc/cpuinfo").read_text().splitlines():
+        if told.startswith("model name"):
+            model = told.partition(":")[2].strip()
+    return {
+        "cores": os.cpu_count(),
+        "processor": model,
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+    }
 
 
-def ratios(measures: Sequence["Measure"]) -> list[dict[str, Any]]:
-    """Return what is asked beside what was measured, for the peers that ran."""
-    told = []
-    for name, field, (ours, theirs), peer, floor, goal in ASKED:
-        figures = medians(measures, field)
-        if (SLUICE, ours) not in figures or (peer, theirs) not in figures:
-            continue
-        ratio = figures[SLUICE, ours] / figures[peer, theirs]
-        told.append({"what": name, "against": peer, "ratio": ratio, "floor": floor, "goal": goal})
-    return told
-
-
-def table(measures: Sequence["Measure"]) -> str:
-    """Return all medians with their spread, and the ratios."""
-    speeds, p95s = medians(measures, "per_second"), medians(measures, "p95_ms")
-    lines = []
-    for (competitor, cell), speed in speeds.items():
-        each = [m.per_second for m in measures if (m.competitor, m.cell) == (competitor, cell)]
-        lines.append(
-            f"{competitor:<21} {cell:<15} {speed:>7.0f}/s  ({min(each):.0f} to {max(each):.0f})"
-            f"  p95 {p95s[competitor, cell]:>6.1f} ms"
-        )
-    lines += [
-        f"{told['what']}, against {told['against']}: {told['ratio']:.2f} x"
-        f" (floor {told['floor']}, goal {told['goal']})"
-        for told in ratios(measures)
-    ]
-    return "\n".join(lines)
-
-
-def document(measures: Sequence["Measure"], rounds: int, seconds: int) -> dict[str, Any]:
+def document(measures: Sequence[Measure], *, rounds: int, seconds: int) -> Document:
     """Return everything, with what it was measured on."""
     return {
-        "machine": {
-            "cores": os.cpu_count(),
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-        },
+        "machine": machine(),
         "rounds": rounds,
         "seconds": seconds,
-        "ratios": ratios(measures),
         "measures": [asdict(measure) for measure in measures],
     }
+
+
+def kept(path: Path) -> Document:
+    """Return a document that was kept, an empty one where none was."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def rows(results: Document) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """Return service, cell and the measures of all rounds, in the order of the first."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for measure in sorted(results["measures"], key=lambda m: m["round"]):
+        found.setdefault((measure["competitor"], measure["cell"]), []).append(measure)
+    return [(competitor, cell, measures) for (competitor, cell), measures in found.items()]
+
+
+def spread(measures: Sequence[dict[str, Any]], figure: Callable[[Any], float], form: str) -> str:
+    """Return the median of a figure over the rounds, with the least and the most."""
+    told = [figure(measure) for measure in measures]
+    median = format(statistics.median(told), form)
+    if len(told) == 1:
+        return median
+    return f"{median} ({format(min(told), form)} to {format(max(told), form)})"
+
+
+def table(results: Document) -> str:
+    """Return all medians with their spread, and what is asked of them."""
+    lines = [
+        f"{competitor:<21} {cell:<14} {spread(all_rounds, lambda m: m['per_second'], ',.0f'):>24}/s"
+        f"  p95 {spread(all_rounds, lambda m: m['p95_ms'], '.1f')} ms"
+        for competitor, cell, all_rounds in rows(results)
+    ]
+    lines += ["", *(str(verdict) for verdict in verdicts(results, kept(SCALE)))]
+    return "\n".join(lines)
