@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run dev migrate shell manage test lint prove prove-deps soak dist image bench bench-quick bench-deps lock venv venv-dev
+.PHONY: help run dev migrate shell manage test lint prove prove-deps soak dist image bench bench-quick bench-scale bench-deps lock venv venv-dev
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -77,11 +77,14 @@ dist: venv-dev ## dist/sluice.pyz: the service in one file, everything but Pytho
 image: venv-dev ## build the image without an engine, let it serve, say its size (Debian, root)
 	SLUICE_ENV=trial $(BESIDE_SERVERS) deploy/try_image.sh
 
-bench: venv-dev bench/.venv/gin-peer ## orders a second beside Flask, FastAPI and Gin; a quarter of an hour
+bench: venv-dev bench/.venv/gin-peer ## orders a second beside Flask, FastAPI and Gin; 25 minutes
 	SLUICE_ENV=trial $(BIN)/python -m bench.compare
 
 bench-quick: venv-dev bench/.venv/gin-peer ## the same with fewer peers, in three minutes
 	SLUICE_ENV=trial $(BIN)/python -m bench.compare --quick
+
+bench-scale: venv-dev ## how the cost of an order grows, to 10 million of them; 60 GB of free disk
+	SLUICE_ENV=trial $(BIN)/python -m bench.scale
 
 bench-deps: ## install what the peers are built with (Debian; as root or with sudo)
 	@SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo) && $$SUDO apt-get update -q && \
