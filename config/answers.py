@@ -14,7 +14,8 @@ class Answer(wsgi.Response):  # type: ignore[misc]
 
     def write(self, arg: bytes) -> None:
         """Send a part of the body, with the head before the first."""
-        if self.headers_sent or self._omits_body or len(arg) != self.response_length:
+        is_begun: bool = self.headers_sent  # type: ignore[has-type]
+        if is_begun or self._omits_body or len(arg) != self.response_length:
             super().write(arg)
             return
         head = self.default_headers()
