@@ -28,6 +28,7 @@ sys.path.insert(0, chdir)
 
 from config import metrics_directory
 from config.answers import send_whole_answers
+from config.counting import count_cheaply
 from config.env import env_address, env_bool, env_int, env_text
 from config.lifecycle import leave_politely, start_again, take_over
 
@@ -43,11 +44,7 @@ if metrics_bind or env_text("METRICS_TOKEN", default=""):
     metrics_directory.claim(metrics_directory.base_directory(env_text("METRICS_DIR", default="")))
 else:
     metrics_directory.disclaim()
-# Nothing waits for anything while it counts, so counts need no lock that lets other greenlets run:
-# gevent's is written in Python, and an order counts a dozen things.
-patched_lock, threading.Lock = threading.Lock, monkey.get_original("threading", "Lock")
-import_string("prometheus_client.Counter")
-threading.Lock = patched_lock
+count_cheaply()
 forwarded_allow_ips = env_text("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
 
 worker_class = "gevent"
