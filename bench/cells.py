@@ -31,7 +31,7 @@ HOT = Cell("hot", skus=1)
 ALIKE_AT_RATE = Cell(f"alike at {RATE}/s", rate=RATE)
 HOT_AT_RATE = Cell(f"hot at {RATE}/s", skus=1, rate=RATE)
 IN_BULK = Cell(f"bulk of {BULK}", action="bulk", each=BULK, connections=8)
-# As many callers as Sluice lets in at a time; more of them wait in its gate and not in theirs.
+# Fewer callers than Sluice lets in at a time: what is measured is answers, not its gate.
 GET = Cell("get", action="get", each=0, connections=32)
 LIST = Cell("list of 20", action="list", each=0, connections=32)
 EXPORT = Cell("export", action="export", each=0, connections=1)

@@ -65,7 +65,7 @@ def kept(path: Path) -> Document:
 def rows(results: Document) -> list[tuple[str, str, list[dict[str, Any]]]]:
     """Return service, cell and the measures of all rounds, in the order of the first."""
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for measure in sorted(results["measures"], key=lambda m: m["round"]):
+    for measure in sorted(results.get("measures", ()), key=lambda m: m["round"]):
         found.setdefault((measure["competitor"], measure["cell"]), []).append(measure)
     return [(competitor, cell, measures) for (competitor, cell), measures in found.items()]
 
