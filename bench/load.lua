@@ -1,6 +1,7 @@
 -- What wrk sends. Arguments, name=value: action; prefix of the path; key of the API ("" for none);
 -- skus, how many; lines of an order; seed; rate, requests a second over all threads (0: as fast as
--- answers come); threads; paths, a file of what to get.
+-- answers come); threads; patient, yes to wait a second after a refusal; paths, a file of what to
+-- get.
 local ffi = require("ffi")
 ffi.cdef[[
   typedef struct { long tv_sec; long tv_usec; } sluice_timeval;
@@ -39,7 +40,8 @@ function init(arguments)
   if told.paths then for path in io.lines(told.paths) do table.insert(paths, path) end end
   due, waiting, first, last = now_ms(), {}, 1, 0
   began, took, late = {}, {}, 0
-  if rate == 0 then delay = nil end
+  backing_off = 0
+  if rate == 0 and told.patient ~= "yes" then delay = nil end
 end
 
 -- As the random keys of real callers: each goes somewhere else in an index.
@@ -107,6 +109,12 @@ end
 
 -- Arrivals as a Poisson process, whatever the answers take: an open loop.
 function delay()
+  if rate == 0 then
+    -- Not always the connection that was refused, but as many of them.
+    if backing_off == 0 then return 0 end
+    backing_off = backing_off - 1
+    return 1000
+  end
   due = due - math.log(1 - math.random()) * 1000 / rate
   last = last + 1
   waiting[last] = due
@@ -115,7 +123,7 @@ end
 
 function response(status, _, body)
   if status >= 300 then
-    refused = refused + 1
+    refused, backing_off = refused + 1, backing_off + 1
     refusal = status .. " " .. body
   elseif rate > 0 then
     local number = tonumber(body:match('"customer": ?"c%-(%d+)"'))

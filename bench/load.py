@@ -57,13 +57,20 @@ class Run:
 
 
 def drive(
-    target: Target, *, skus: int, seconds: int, rate: int = 0, connections: int = CONNECTIONS
+    target: Target,
+    *,
+    skus: int,
+    seconds: int,
+    rate: int = 0,
+    connections: int = CONNECTIONS,
+    is_patient: bool = False,
 ) -> Run:
     """
     Call the target for so long, over so many kept connections.
 
     rate: requests a second as a Poisson process; 0 is a closed loop, each connection sending
-    again as soon as it has its answer.
+    again as soon as it has its answer. is_patient: in a closed loop, who is refused waits a second,
+    as Retry-After asks.
     """
     threads = min(THREADS, connections)
     told = {
@@ -75,6 +82,7 @@ def drive(
         "seed": secrets.token_hex(4),
         "rate": rate,
         "threads": threads,
+        "patient": "yes" if is_patient else "no",
     }
     if target.paths:
         told["paths"] = target.paths

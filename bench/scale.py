@@ -199,7 +199,14 @@ class Scale:
         self, running: Running, target: Target, *, skus: int = SKUS_MAX, connections: int
     ) -> tuple[Run, dict[str, int]]:
         used = self.bench.cpu(running)
-        run = drive(target, skus=skus, seconds=self.bench.seconds, connections=connections)
+        run = drive(
+            target,
+            skus=skus,
+            seconds=self.bench.seconds,
+            connections=connections,
+            # A thousand callers who never wait would mostly be refused, and keep others out.
+            is_patient=connections > CONNECTIONS,
+        )
         return run, {name: us - used[name] for name, us in self.bench.cpu(running).items()}
 
     def alone(self, database: Database, cell: str, *, batch: int, processes: int = 1) -> Measure:

@@ -5,6 +5,7 @@ import re
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -16,6 +17,14 @@ ANSWER_S = 0.005
 CONNECTIONS = 10
 
 
+async def read_head(reader: asyncio.StreamReader) -> str:
+    """Return the head of the next request, "" when the caller hung up."""
+    try:
+        return (await reader.readuntil(b"\r\n\r\n")).decode()
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return ""
+
+
 @pytest.fixture
 def slow_port() -> Iterator[int]:
     """A service that takes 5 ms for each order, one after the other: 200 a second at most."""
@@ -24,17 +33,18 @@ def slow_port() -> Iterator[int]:
     turn = asyncio.Lock()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            try:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
-            except asyncio.IncompleteReadError:
-                break
-            length = int(re.search(r"Content-Length: (\d+)", head)[1])
-            body = await reader.readexactly(length)
-            async with turn:
-                await asyncio.sleep(ANSWER_S)
-            writer.write(b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%b" % (length, body))
-        writer.close()
+        with closing(writer):
+            while head := await read_head(reader):
+                length = int(re.search(r"Content-Length: (\d+)", head)[1])
+                body = await reader.readexactly(length)
+                if "REFUSE" in head:
+                    writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+                    continue
+                async with turn:
+                    await asyncio.sleep(ANSWER_S)
+                writer.write(
+                    b"HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%b" % (length, body)
+                )
 
     async def start() -> asyncio.Server:
         return await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -70,3 +80,13 @@ class OpenLoopTests:
         assert run.p50_ms > 400
         assert run.p95_ms > 1_000
         assert run.late > run.requests * 0.9
+
+
+class ClosedLoopTests:
+    def test_waits_a_second_after_a_refusal_when_it_is_patient(self, slow_port: int) -> None:
+        target = Target(slow_port, "peer", "/REFUSE")
+
+        run = drive(target, skus=1, seconds=3, connections=CONNECTIONS, is_patient=True)
+
+        assert run.refused == run.requests
+        assert CONNECTIONS <= run.requests <= 4 * CONNECTIONS
