@@ -19,13 +19,26 @@ FAN_OUT_LOCK = 0x51_01CE_0E7B
 
 # One at a time, so that no second relay takes up an event while the one before it is still being
 # taken up elsewhere. An event that must wait for an earlier one of its aggregate is due with it.
+# From both ends: what happens now is not to wait until a backlog has been taken up. From the new
+# one only first events of their aggregates, which none that is still in the outbox must precede.
+# A backlog is due a little earlier than now, or it would come before what happened a moment ago
+# where the newest is taken first; not more, or a relay would not look there (OVERLAP).
 FAN_OUT = """
 WITH mine AS MATERIALIZED (
     SELECT pg_try_advisory_xact_lock(%(lock)s) AS is_mine
+), oldest AS MATERIALIZED (
+    SELECT position FROM events_outbox
+     WHERE (SELECT is_mine FROM mine) ORDER BY position LIMIT %(limit)s
+), newest AS MATERIALIZED (
+    SELECT position, event_id FROM events_outbox
+     WHERE (SELECT is_mine FROM mine) ORDER BY position DESC LIMIT %(limit)s
 ), taken AS (
     DELETE FROM events_outbox
-     WHERE position IN (SELECT position FROM events_outbox
-                         WHERE (SELECT is_mine FROM mine) ORDER BY position LIMIT %(limit)s)
+     WHERE position IN (SELECT position FROM oldest
+                         UNION
+                        SELECT n.position FROM newest n
+                         WHERE 1 = (SELECT e.aggregate_version FROM events_event e
+                                     WHERE e.id = n.event_id))
     RETURNING event_id
 ), receivers AS MATERIALIZED (
     SELECT lane_id, account_id, sees_shared, sees_all, types
@@ -37,7 +50,8 @@ WITH mine AS MATERIALIZED (
            (lane_id, event_id, position, aggregate, state, attempts, due_at, created_at,
             error, answer)
     SELECT r.lane_id, e.id, e.position, digest.aggregate, 'pending', 0,
-           greatest(now(), earlier.due_at), now(), '', ''
+           greatest(least(e.occurred_at, now()), now() - interval '20 s', earlier.due_at),
+           now(), '', ''
       FROM taken
       JOIN events_event e ON e.id = taken.event_id
       JOIN receivers r
@@ -49,9 +63,11 @@ WITH mine AS MATERIALIZED (
            SELECT hashtextextended(e.aggregate_type || '/' || e.aggregate_id, 0) AS aggregate
          ) AS digest
       LEFT JOIN LATERAL (
-           SELECT max(d.due_at) AS due_at FROM events_delivery d
-            WHERE e.aggregate_version > 1 AND d.lane_id = r.lane_id
-              AND d.aggregate = digest.aggregate AND d.state = 'pending'
+           SELECT max(b.due_at) AS due_at
+             FROM (SELECT d.due_at FROM events_delivery d
+                    WHERE e.aggregate_version > 1 AND d.lane_id = r.lane_id
+                      AND d.aggregate = digest.aggregate AND d.state = 'pending'
+                    ORDER BY d.position) AS b
          ) AS earlier ON true
      ORDER BY e.position
     ON CONFLICT DO NOTHING
@@ -113,7 +129,8 @@ UPDATE events_lane SET holder = NULL, lease_until = now() WHERE holder = %s AND 
 
 # From both ends of what is due: the oldest, and the newest, so that a backlog delays nothing that
 # happens now. A delivery is left where it is as long as an earlier one of its aggregate is neither
-# at hand already nor taken with it.
+# at hand already nor taken with it. Each is looked up by itself, which LIMIT sees to: as a join,
+# planned while the queue was empty, it compared each with all that wait.
 LOAD_DUE = """
 SELECT l.lane_id, d.*
   FROM jsonb_to_recordset(%s::jsonb)
@@ -142,11 +159,14 @@ SELECT l.lane_id, d.*
            e.id AS event_id, e.type, e.aggregate_type, e.aggregate_id, e.aggregate_version,
            e.data::text, e.traceparent, e.occurred_at
       FROM due JOIN events_event e ON e.id = due.event_id
-     WHERE NOT EXISTS (
-           SELECT FROM events_delivery b
+      LEFT JOIN LATERAL (
+           SELECT true AS is_there FROM events_delivery b
             WHERE b.lane_id = l.lane_id AND b.aggregate = due.aggregate AND b.state = 'pending'
               AND b.position < due.position AND b.id <> ALL(l.held)
-              AND b.id NOT IN (SELECT id FROM due))
+              AND b.id NOT IN (SELECT id FROM due)
+            ORDER BY b.position LIMIT 1
+         ) AS earlier ON true
+     WHERE earlier.is_there IS NULL
      ORDER BY due.position
  ) AS d
 """
@@ -254,7 +274,7 @@ def open_session(*, statement_timeout_s: int) -> None:
 
 def fan_out(*, limit: int) -> tuple[int, int]:
     """
-    Turn at most limit events of the outbox into deliveries; return how many of each.
+    Turn events of the outbox into deliveries, at most limit from each end; return how many of each.
 
     Nothing is taken while another relay does the same.
     """

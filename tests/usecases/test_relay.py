@@ -1,6 +1,7 @@
 """What a relay does, step by step, with real commits and a real receiver."""
 
 import json
+import re
 import time
 from datetime import timedelta
 from ipaddress import ip_network
@@ -14,6 +15,7 @@ from standardwebhooks.webhooks import Webhook
 
 from events import endpoints
 from events.models import Delivery, Endpoint, Event, Lane, Outbox
+from events.queue import LOAD_DUE, fan_out, open_session
 from events.relay import Relay
 from events.retries import DELAYS_S
 from events.rules import Audience
@@ -30,11 +32,11 @@ OK = (200, {}, b"")
 NO = (500, {}, b"no")
 
 
-def record(aggregate_id="1", version=1, *, kind="order.noted", account_id=1):
+def record(aggregate_id="1", version=1, *, kind="order.noted", account_id=1, occurred_at=NOON):
     """Commit an event; return it as it was stored."""
     about = kind.split(".")[0]
     event = NewEvent(
-        kind, about, aggregate_id, version, {"n": version}, NOON, account_id=account_id
+        kind, about, aggregate_id, version, {"n": version}, occurred_at, account_id=account_id
     )
     with transaction.atomic():
         record_events([event])
@@ -217,6 +219,45 @@ class DeliverTests(RelayTestCase):
         assert {subject for subject, _ in self.sent()} == {
             f"order/{when}-{n}" for when in ("early", "late") for n in range(200)
         }
+
+    def test_takes_up_what_happens_now_before_a_backlog_and_no_event_before_its_first(self):
+        self.given_webhook()
+        for number in range(8):
+            record(f"old-{number}")
+        record("new", 1)
+        record("new", 2)
+
+        fan_out(limit=3)
+
+        waiting = Delivery.objects.filter(state="pending").values_list("event_id", flat=True)
+        taken = Event.objects.filter(id__in=waiting).order_by("position")
+        told = [(event.aggregate_id, event.aggregate_version) for event in taken]
+        self.assertEqual(told, [("old-0", 1), ("old-1", 1), ("old-2", 1), ("old-7", 1), ("new", 1)])
+
+    def test_has_what_happened_a_moment_ago_at_the_new_end_when_a_backlog_is_taken_up_later(self):
+        self.given_webhook()
+        fresh = record("fresh", occurred_at=timezone.now())
+        fan_out(limit=1)
+        record("old")
+        fan_out(limit=1)
+
+        newest = Delivery.objects.order_by("-due_at")[0]
+
+        self.assertEqual(newest.event_id, fresh.id)
+        self.assertLess(timezone.now() - newest.due_at, timedelta(seconds=20))
+
+    def test_finds_what_comes_before_by_its_aggregate_even_if_it_planned_that_for_no_rows(self):
+        open_session(statement_timeout_s=5)
+        self.addCleanup(connection.close)
+        with connection.cursor() as cursor:
+            cursor.execute("SET plan_cache_mode = force_generic_plan")
+            cursor.execute(f"PREPARE load_due (jsonb) AS {LOAD_DUE.replace('%s', '$1')}")
+            cursor.execute("EXPLAIN EXECUTE load_due ('[]')")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+
+        found = re.findall(r"events_delivery_in_order .*\n +Index Cond: (.*)", plan)
+        self.assertEqual(len(found), 1, plan)
+        self.assertIn("aggregate = due.aggregate", found[0])
 
 
 class EndpointTroubleTests(RelayTestCase):
