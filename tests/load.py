@@ -3,22 +3,25 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 # No request may take longer, whatever happens to the server.
 ANSWER_S_MAX = 15.0
+# Who is patient asks at most so often: a server that refuses for a minute is not just busy.
+ASKED_MAX = 30
 Lost = (OSError, asyncio.IncompleteReadError)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the server answered; names of headers are in lower case."""
+    """What the server answered; names of headers are in lower case. busy: how many 503 before."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    busy: int = 0
 
     @property
     def document(self) -> dict[str, Any]:
@@ -75,6 +78,21 @@ class Caller:
             self.close()
             raise
 
+    async def send_patiently(self, request: bytes) -> Reply:
+        """
+        Send a request as the API says: again, when it is time, for as long as it is told 503.
+
+        Raises as send does.
+        """
+        busy = 0
+        reply = await self.send(request)
+        while reply.status == 503 or (busy and is_in_progress(reply)):
+            assert busy < ASKED_MAX, reply
+            busy += reply.status == 503
+            await asyncio.sleep(float(reply.headers["retry-after"]))
+            reply = await self.send(request)
+        return replace(reply, busy=busy)
+
     async def _exchange(self, request: bytes) -> Reply:
         await self.open()
         assert self._streams is not None
@@ -95,6 +113,11 @@ class Caller:
             self._streams = None
 
 
+def is_in_progress(reply: Reply) -> bool:
+    """Test whether an earlier attempt with this key, told that its outcome is unknown, goes on."""
+    return reply.status == 409 and bool(reply.document["code"] == "request_in_progress")
+
+
 async def each(callers: Sequence[Caller], act: Callable[[Caller], Awaitable[None]]) -> None:
     """Let all callers act at once; an error of one is an error of all."""
     async with asyncio.TaskGroup() as group:
@@ -112,7 +135,7 @@ def send_all(
     """
     Send requests over so many connections, each as soon as one is free; return the replies.
 
-    is_patient: send again what was told 503, until it is told something else.
+    is_patient: send again what was told 503, until it is told something else; Reply.busy counts.
     """
     return asyncio.run(_send_all(port, requests, callers, is_patient))
 
@@ -125,10 +148,8 @@ async def _send_all(
 
     async def work(caller: Caller) -> None:
         for n, request in waiting:
-            replies[n] = await caller.send(request)
-            while is_patient and replies[n].status == 503:
-                await asyncio.sleep(0.2)
-                replies[n] = await caller.send(request)
+            send = caller.send_patiently if is_patient else caller.send
+            replies[n] = await send(request)
         caller.close()
 
     await each([Caller(port) for _ in range(count)], work)
@@ -139,7 +160,7 @@ def send_in_waves(port: int, requests: Sequence[bytes], *, callers: int) -> list
     """
     Send requests in waves of one for each connection: all of a wave at the same moment.
 
-    The next wave begins when the last of this one has its reply.
+    Callers are patient. The next wave begins when the last of this one has its reply.
     """
     return asyncio.run(_send_in_waves(port, requests, callers))
 
@@ -151,7 +172,8 @@ async def _send_in_waves(port: int, requests: Sequence[bytes], count: int) -> li
     replies: list[Reply] = []
     while wave := list(islice(waiting, count)):
         pairs = zip(callers, wave, strict=False)
-        replies += await asyncio.gather(*(caller.send(request) for caller, request in pairs))
+        sent = (caller.send_patiently(request) for caller, request in pairs)
+        replies += await asyncio.gather(*sent)
     for caller in callers:
         caller.close()
     return replies

@@ -200,7 +200,7 @@ class Customers:
         for owner, address in enumerate(self.addresses):
             name = OTHERS[owner]
             requests = [self._order(n, name, address) for n in range(100)]
-            replies = send_all(shop.server.port, requests, callers=10)
+            replies = send_all(shop.server.port, requests, callers=10, is_patient=True)
             assert {reply.status for reply in replies} == {201}
             self.orders.append([reply.document["id"] for reply in replies])
 

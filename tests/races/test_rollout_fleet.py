@@ -102,8 +102,8 @@ class PublishUnderLoadTests:
             for n, value in enumerate(values)
         ]
 
-        replies = send_all(shop.server.port, plain, callers=20)
-        forced_replies = send_all(shop.server.port, forced, callers=20)
+        replies = send_all(shop.server.port, plain, callers=20, is_patient=True)
+        forced_replies = send_all(shop.server.port, forced, callers=20, is_patient=True)
 
         assert {reply.status for reply in replies + forced_replies} == {201}
         names_of_headers = {name for reply in replies + forced_replies for name in reply.headers}
