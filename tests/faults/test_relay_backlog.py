@@ -8,10 +8,13 @@ import threading
 import time
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import redis
 
+from config.embedded import embedded_servers
 from tests.commands.processes import PROJECT, wait_until
 from tests.server import fresh_database
 
@@ -68,6 +71,20 @@ asyncio.run(main())
 
 
 @contextmanager
+def redis_that_keeps():
+    """Run a Redis of its own, which forgets nothing for want of room as a cache does."""
+    given = {"DATABASE_URL": os.environ["DATABASE_URL"]}
+    with (
+        TemporaryDirectory(prefix="sluice-stream-") as home,
+        embedded_servers(Path(home), given) as servers,
+    ):
+        url = servers.environment["REDIS_URL"]
+        with redis.Redis.from_url(url) as client:
+            client.config_set("maxmemory-policy", "noeviction", "maxmemory", 0)
+        yield url
+
+
+@contextmanager
 def relaying(database, **settings):
     """Run one relay until the block ends; it must end well."""
     environment = os.environ | {"DATABASE_URL": database.url} | settings
@@ -116,16 +133,16 @@ class BacklogTests:
 
     @pytest.mark.soak
     def test_of_two_hundred_thousand_goes_to_redis(self):
-        self.drain_to_redis(200_000, rate_min=2800)
+        self.drain_to_redis(200_000, rate_min=5_000)
 
     @pytest.mark.soak
-    def test_goes_to_a_webhook_at_five_hundred_a_second(self):
-        self.drain_to_webhook(200_000, rate_min=500, fresh_s_max=5, watched_s=60)
+    def test_of_two_hundred_thousand_goes_to_a_webhook(self):
+        self.drain_to_webhook(200_000, rate_min=500, fresh_s_max=5)
 
     def drain_to_redis(self, count, *, rate_min):
-        url = os.environ["REDIS_URL"]
-        stream = f"prove:{os.getpid()}:{count}"
+        stream = "sluice:events"
         with (
+            redis_that_keeps() as url,
             redis.Redis.from_url(url) as client,
             fresh_database(os.environ["DATABASE_URL"]) as database,
         ):
@@ -134,63 +151,76 @@ class BacklogTests:
             with relaying(database, **sink):
                 wait_until(lambda: database.value("SELECT count(*) FROM events_lane"))
             add_backlog(database, "old-", count)
-            try:
-                with relaying(database, **sink):
-                    begun = time.monotonic()
-                    wait_until(lambda: client.xlen(stream) >= count, seconds=240)
-                    rate = count / (time.monotonic() - begun)
-                assert client.xlen(stream) == count
-                assert not database.value("SELECT count(*) FROM events_delivery")
-                first = client.xrange(stream, count=1)[0][1]
-                assert json.loads(first[b"event"])["id"].encode() == first[b"id"]
-            finally:
-                client.delete(stream)
+            with relaying(database, **sink):
+                begun = time.monotonic()
+                wait_until(lambda: client.xlen(stream) >= count, seconds=240)
+                rate = count / (time.monotonic() - begun)
+            assert client.xlen(stream) == count
+            assert not database.value("SELECT count(*) FROM events_delivery")
+            first = client.xrange(stream, count=1)[0][1]
+            assert json.loads(first[b"event"])["id"].encode() == first[b"id"]
         sys.stdout.write(f"\n{count} events to Redis: {rate:.0f}/s\n")
         assert rate >= rate_min
 
-    def drain_to_webhook(self, count, *, rate_min, fresh_s_max, watched_s=None):
+    def drain_to_webhook(self, count, *, rate_min, fresh_s_max):
         counter = subprocess.Popen(
             [sys.executable, "-c", COUNTER], stdout=subprocess.PIPE, text=True
         )
+        ages = []
+        reading = threading.Thread(target=self.read_ages, args=(counter, ages))
         try:
             url = f"http://127.0.0.1:{counter.stdout.readline().strip()}/"
             with fresh_database(os.environ["DATABASE_URL"]) as database:
                 add_webhook(database, url)
                 add_backlog(database, "old-", count)
-                ages = []
-                reading = threading.Thread(target=self.read_ages, args=(counter, ages))
                 reading.start()
                 with relaying(database, **TRUST):
-                    rate, fresh = self.watch(database, count, watched_s)
+                    taken_up_s, rate, fresh = self.watch(database, count)
                     wait_until(lambda: len(ages) >= fresh, seconds=60)
         finally:
             counter.kill()
             counter.wait()
             reading.join()
             counter.stdout.close()
-        worst_s = sorted(ages)[int(len(ages) * 0.95)]
+        ages.sort()
+        p50, p95 = ages[len(ages) // 2], ages[int(len(ages) * 0.95)]
         sys.stdout.write(
-            f"\n{count} events to a webhook: {rate:.0f}/s; meanwhile {fresh} fresh ones,"
-            f" p50 {sorted(ages)[len(ages) // 2]:.2f} s, p95 {worst_s:.2f} s\n"
+            f"\n{count} events to a webhook: {rate:.0f}/s, taken up in {taken_up_s:.0f} s;"
+            f" meanwhile {fresh} fresh ones:"
+            f" p50 {p50:.2f} s, p95 {p95:.2f} s, max {ages[-1]:.2f} s\n"
         )
         assert rate >= rate_min
-        assert worst_s <= fresh_s_max
+        assert p95 <= fresh_s_max
 
-    def watch(self, database, count, watched_s):
-        """Return the rate, and how many fresh events were added once the outbox was taken up."""
-        wait_until(lambda: not database.value("SELECT count(*) FROM events_outbox"), seconds=120)
-        begun, before, fresh = time.monotonic(), self.delivered(database), 0
+    def watch(self, database, count):
+        """
+        Add fresh events until the backlog is delivered.
+
+        Return in how many seconds it was taken up, its rate over all, and how many were fresh.
+        """
+        begun, fresh, taken_up_s, asked_at = time.monotonic(), 0, None, 0.0
         while True:
             time.sleep(0.2)
             add_backlog(database, f"fresh-{fresh}-", 5)
             fresh += 5
-            done = self.delivered(database)
             spent = time.monotonic() - begun
-            if done >= count or (watched_s is not None and spent >= watched_s):
-                return (done - before) / spent, fresh
+            # Counting so many rows each time would be the heaviest of what is measured here.
+            if spent < asked_at:
+                continue
+            asked_at = spent + 1
+            if taken_up_s is None and not self.waiting(database, "outbox o"):
+                taken_up_s = spent
+            if taken_up_s is not None and not self.waiting(
+                database, "delivery o", "AND o.state = 'pending'"
+            ):
+                return taken_up_s, count / spent, fresh
 
-    def delivered(self, database):
-        return database.value("SELECT count(*) FROM events_delivery WHERE state = 'delivered'")
+    def waiting(self, database, table, more=""):
+        """Test whether some of the backlog are still there."""
+        return database.value(
+            f"SELECT EXISTS (SELECT FROM events_{table} JOIN events_event e ON e.id = o.event_id"  # noqa: S608
+            f" WHERE e.aggregate_id LIKE 'old-%%' {more})"
+        )
 
     def read_ages(self, counter, ages):
         for line in counter.stdout:
