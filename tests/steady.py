@@ -16,7 +16,7 @@ class SteadyOrders:
     """
     Callers that together place so many orders a second, over connections that are kept.
 
-    Nobody asks twice: whatever is not 201 is a failure, and refused tells what it was.
+    Nobody asks twice: whatever is not 201 is a failure; refusals tell when it was and what.
     """
 
     def __init__(self, address: Address, sku: str, *, rate: float, callers: int = CALLERS) -> None:
@@ -25,7 +25,7 @@ class SteadyOrders:
         self.interval_s = callers / rate
         self.callers = callers
         self.placed: dict[str, str] = {}
-        self.refused: Counter[str] = Counter()
+        self.refusals: list[tuple[float, str]] = []
         self.seconds: list[float] = []
         run = secrets.token_hex(4)
         self._keys = (f"steady-{run}-{n}" for n in itertools.count())
@@ -38,14 +38,19 @@ class SteadyOrders:
     def again(self) -> None:
         """Forget what was answered so far, to be run once more."""
         self.placed.clear()
-        self.refused.clear()
+        self.refusals.clear()
         self.seconds.clear()
         self._is_over = False
 
     @property
+    def refused(self) -> Counter[str]:
+        """What was told instead of 201, and how often."""
+        return Counter(what for _, what in self.refusals)
+
+    @property
     def total(self) -> int:
         """How many were asked for."""
-        return len(self.placed) + self.refused.total()
+        return len(self.placed) + len(self.refusals)
 
     @property
     def seconds_max(self) -> float:
@@ -86,7 +91,7 @@ class SteadyOrders:
         try:
             reply = await caller.send(self.address.order(key, [(self.sku, 1)], reference=key))
         except (*Lost, TimeoutError) as failure:
-            self.refused[type(failure).__name__] += 1
+            self.refusals.append((time.monotonic(), type(failure).__name__))
             return
         self.seconds.append(time.monotonic() - began)
         if reply.status == 201:
@@ -94,7 +99,7 @@ class SteadyOrders:
         else:
             is_ours = reply.headers.get("content-type", "").endswith("json")
             code = reply.document["code"] if is_ours else "not of our shape"
-            self.refused[f"{reply.status} {code}"] += 1
+            self.refusals.append((time.monotonic(), f"{reply.status} {code}"))
 
 
 def capacity_of(address: Address, sku: str, *, seconds: float) -> float:

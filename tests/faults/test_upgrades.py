@@ -17,6 +17,7 @@ from tests.commands.processes import PROJECT, is_alive, wait_until
 from tests.edge import Nginx, nginx
 from tests.load import Address
 from tests.server import Database, Server, fresh_database
+from tests.stalls import Stalls
 from tests.steady import SteadyOrders, capacity_of
 
 SKU = "UPGRADE-CUP"
@@ -102,10 +103,11 @@ def prove_upgrades(database: Database, folder: Path, *, times: int, rate: float 
                 assert done.returncode == 0, done.stderr + server.log_text()[-3000:]
                 masters.append(server.master_pid)
 
-        load.run(upgrade)
+        with Stalls(database).watched() as stalls:
+            load.run(upgrade)
 
         report("USR2", times, load, rate)
-        assert load.refused == {}
+        assert stalls.without_reason(load) == {}
         assert len(set(masters)) == times + 1
         assert not any(is_alive(pid) for pid in masters[:-1])
         assert len(orders_in(database, load)) == len(load.placed)
@@ -126,10 +128,11 @@ def prove_restarts(database: Database, folder: Path, *, times: int, rate: float 
                 servers[n % 2].end()
                 servers[n % 2].start()
 
-        load.run(restart)
+        with Stalls(database).watched() as stalls:
+            load.run(restart)
 
         report("TERM and start", times, load, rate)
-        assert load.refused == {}
+        assert stalls.without_reason(load) == {}
         assert len(orders_in(database, load)) == len(load.placed)
         database.assert_balanced()
 
