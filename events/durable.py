@@ -19,6 +19,7 @@ from opentelemetry.trace import SpanKind
 from psycopg_pool import PoolTimeout, TooManyRequests
 
 from events.errors import LockNotHad, OutcomeUnknown, TemporarilyUnavailable
+from events.flights import Flight
 from events.tracing import HotCursor, statements_in_flight, tracer
 
 logger = logging.getLogger(__name__)
@@ -39,10 +40,12 @@ BUSY_STATES = frozenset({"57014", LOCK_STATE, "25006", "25P03"})
 BUSY_CLASSES = frozenset({"53", "58", "57", "08"})
 
 
-def commit(work: Callable[[], Result]) -> Result:
+def commit(work: Callable[[], Result], *, in_flight: bool = False) -> Result:
     """
     Run work in one durable transaction and return what it returned, once that is committed.
 
+    in_flight: its statements, all by hot_cursor, are sent on without waiting, a round trip only
+    where an answer is read; COMMIT travels with the last of them.
     Work is run again, at most twice and after a short random wait, when the server asks for it
     (deadlock, serialization failure) or the connection is lost; so all it does must be in the
     database, and it must claim keys that find what a lost COMMIT has done after all.
@@ -54,17 +57,9 @@ def commit(work: Callable[[], Result]) -> Result:
     is_unknown = False
     state = None
     for attempt in range(1, ATTEMPTS + 1):
-        is_commit_sent = False
+        this = _Attempt()
         try:
-            with (
-                connection.wrap_database_errors,
-                contextlib.ExitStack() as committing,
-                transaction.atomic(durable=True),
-            ):
-                result = work()
-                is_commit_sent = True
-                committing.enter_context(_commit_span())
-            return result
+            return this.run(work, in_flight=in_flight)
         except Error as failure:
             kill = _kill_behind(failure)
             if kill is not None:
@@ -73,16 +68,16 @@ def commit(work: Callable[[], Result]) -> Result:
             state = _sqlstate(failure)
             # An error after COMMIT that the server did not send leaves a connection in between:
             # whatever is tried on it next would fail, and seem to have failed before COMMIT.
-            if not (_is_trouble(failure, state) or (is_commit_sent and state is None)):
+            if not (_is_trouble(failure, state) or (this.is_commit_sent and state is None)):
                 raise
             logger.warning(
                 "transaction failed (attempt %d, commit sent: %s): %s %s",
-                attempt, is_commit_sent, state, failure,
+                attempt, this.is_commit_sent, state, failure,
             )  # fmt: skip
             # A connection in trouble is never given to the next caller.
             connection.close()
             is_lost = _is_lost(failure, state)
-            is_unknown = is_unknown or (is_commit_sent and state not in CONFLICT_STATES)
+            is_unknown = is_unknown or (this.is_commit_sent and state not in CONFLICT_STATES)
             if not (is_lost or state in CONFLICT_STATES):
                 break
         except Exception:
@@ -107,6 +102,34 @@ def connect() -> None:
     except OperationalError as failure:
         logger.warning("no connection: %s", failure)
         raise TemporarilyUnavailable from None
+
+
+class _Attempt:
+    """One try of a transaction, and how far it came."""
+
+    def __init__(self) -> None:
+        self._has_worked = False
+        self._flight: Flight | None = None
+
+    def run(self, work: Callable[[], Result], *, in_flight: bool) -> Result:
+        with (
+            connection.wrap_database_errors,
+            contextlib.ExitStack() as committing,
+            transaction.atomic(durable=True),
+            _flight() if in_flight else contextlib.nullcontext() as self._flight,
+        ):
+            result = work()
+            self._has_worked = True
+            committing.enter_context(_commit_span())
+            # Inside the transaction of a test there is only a savepoint.
+            if self._flight is not None and not connection.savepoint_ids:
+                self._flight.commit()
+        return result
+
+    @property
+    def is_commit_sent(self) -> bool:
+        """Whether the server may have carried COMMIT out; not when it failed at one before it."""
+        return self._has_worked and not (self._flight and self._flight.is_commit_skipped)
 
 
 def _commit_span() -> contextlib.AbstractContextManager[object]:
@@ -154,11 +177,15 @@ def hot_cursor() -> HotCursor:
 
 
 @contextlib.contextmanager
-def pipeline() -> Iterator[psycopg.Pipeline]:
-    """Send statements on without waiting: a round trip only where an answer is read."""
+def _flight() -> Iterator[Flight]:
     connection.ensure_connection()
-    with statements_in_flight(), connection.connection.pipeline() as sending:
-        yield sending
+    ours: psycopg.Connection[Any] = connection.connection
+    flight = ours._pipeline = Flight(ours)
+    try:
+        with statements_in_flight(), flight:
+            yield flight
+    finally:
+        ours._pipeline = None
 
 
 def document(rows: Sequence[dict[str, Any]]) -> str:

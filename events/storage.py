@@ -13,46 +13,30 @@ from events.models import Event
 from events.rules import Answer, KeyedRequest, NewEvent, lock_number
 from events.tracing import current_traceparent
 
-# The lock comes first: who has it is alone with the key, so the INSERT never waits for another
-# transaction. Sorted, so that two batches cannot wait for each other crosswise. The second branch
-# of the answer says which keys are free, whether they were new or not. The time is the
-# database's: housekeeping compares it, and an import says that it is 2011.
-CLAIM_KEYS = """
-WITH asked AS MATERIALIZED (
-    SELECT n, account_id, key, decode(fingerprint, 'hex') AS fingerprint,
-           pg_try_advisory_xact_lock(lock) AS is_free
-      FROM (SELECT * FROM jsonb_to_recordset(%s::jsonb)
-                AS r(n int, account_id bigint, key text, fingerprint text, lock bigint)
-             ORDER BY account_id, key) AS sorted
-), claimed AS (
-    INSERT INTO events_idempotencykey
-           (account_id, key, fingerprint, body, etag, location, created_at)
-    SELECT account_id, key, fingerprint, '', '', '', now() FROM asked WHERE is_free
-    ON CONFLICT DO NOTHING
-    RETURNING account_id, key
-)
-SELECT asked.n, asked.is_free, claimed.key IS NOT NULL
-  FROM asked LEFT JOIN claimed USING (account_id, key)
+# Who has the lock is alone with the key until its transaction has ended, and nobody ever waits.
+LOCK_KEYS = """
+SELECT n, pg_try_advisory_xact_lock(lock)
+  FROM jsonb_to_recordset(%s::jsonb) AS r(n int, lock bigint)
 """
 
+# A statement of its own, after the one above: it sees what was committed by whoever had the lock
+# before. For each key by its index, as OFFSET has it, and not by a join that may read them all.
 FIND_ANSWERS = """
 SELECT r.n, k.fingerprint, k.status, k.body, k.etag, k.location
-  FROM jsonb_to_recordset(%s::jsonb) AS r(n int, account_id bigint, key text)
-  JOIN events_idempotencykey k ON k.account_id = r.account_id AND k.key = r.key
+  FROM jsonb_to_recordset(%s::jsonb) AS r(n int, account_id bigint, key text),
+       LATERAL (SELECT * FROM events_idempotencykey k
+                 WHERE k.account_id = r.account_id AND k.key = r.key OFFSET 0) AS k
 """
 
+# No ON CONFLICT: the index is the last wall, should the lock have failed. The time is the
+# database's: housekeeping compares it, and an import says that it is 2011.
 KEEP_ANSWERS = """
-UPDATE events_idempotencykey k
-   SET status = r.status, body = r.body, etag = r.etag, location = r.location
+INSERT INTO events_idempotencykey
+       (account_id, key, fingerprint, status, body, etag, location, created_at)
+SELECT account_id, key, decode(fingerprint, 'hex'), status, body, etag, location, now()
   FROM jsonb_to_recordset(%s::jsonb)
-    AS r(account_id bigint, key text, status smallint, body text, etag text, location text)
- WHERE k.account_id = r.account_id AND k.key = r.key
-"""
-
-DROP_KEYS = """
-DELETE FROM events_idempotencykey k
- USING jsonb_to_recordset(%s::jsonb) AS r(account_id bigint, key text)
- WHERE k.account_id = r.account_id AND k.key = r.key
+    AS r(account_id bigint, key text, fingerprint text, status smallint, body text, etag text,
+         location text)
 """
 
 # An event is written once and put into the outbox in the same statement. The event before it is
@@ -107,16 +91,19 @@ UPDATE events_delivery d SET answer = ''
 
 # Statements that the server prepares; a test prepares each against the migrated schema.
 HOT_STATEMENTS = (
-    CLAIM_KEYS,
+    LOCK_KEYS,
     FIND_ANSWERS,
     KEEP_ANSWERS,
-    DROP_KEYS,
     ADD_EVENTS,
     FIND_ANSWERS_BEGINNING,
     REWRITE_ANSWERS,
     REWRITE_EVENTS,
     FORGET_RECEIVERS_ANSWERS,
 )
+
+
+# Whether a key is free for whoever asked, and the fingerprint and the answer it has.
+Claim = tuple[bool, tuple[bytes, Answer] | None]
 
 
 @contextmanager
@@ -136,36 +123,30 @@ SELECT (SELECT count(*) FROM (SELECT FROM events_outbox LIMIT 10000) AS waiting)
 """
 
 
-def claim_keys(requests: Sequence[KeyedRequest]) -> list[tuple[bool, bool]]:
+def ask_keys(requests: Sequence[KeyedRequest]) -> Callable[[], list[Claim]]:
     """
-    Claim each key once; return for each request whether its key is free and whether it is new.
+    Lock each key and look for its answer; return what tells of each when the answers have come.
 
-    The keys must be distinct. A key that is not free is held by a transaction under way; one
-    that is free but not new has an answer.
+    The keys must be distinct. A key that is not free is held by a transaction under way. Nothing is
+    read before, so it joins a pipeline.
     """
-    rows = [
-        {
-            "n": n,
-            "account_id": request.account_id,
-            "key": request.key,
-            "fingerprint": request.fingerprint.hex(),
-            "lock": lock_number(request.account_id, request.key),
-        }
+    locks = [
+        {"n": n, "lock": lock_number(request.account_id, request.key)}
         for n, request in enumerate(requests)
     ]
-    outcome = [(False, False)] * len(requests)
-    for n, is_free, is_new in hot_cursor().execute(CLAIM_KEYS, (document(rows),)):
-        outcome[n] = (is_free, is_new)
-    return outcome
+    keys = [{"n": n, "account_id": r.account_id, "key": r.key} for n, r in enumerate(requests)]
+    locked = hot_cursor().execute(LOCK_KEYS, (document(locks),))
+    answered = hot_cursor().execute(FIND_ANSWERS, (document(keys),))
 
+    def read() -> list[Claim]:
+        is_free = dict(locked.fetchall())
+        found = {
+            n: (bytes(fingerprint), Answer(*answer))
+            for n, fingerprint, *answer in answered.fetchall()
+        }
+        return [(is_free[n], found.get(n)) for n in range(len(requests))]
 
-def find_answers(requests: Sequence[KeyedRequest]) -> list[tuple[bytes, Answer] | None]:
-    """Return the fingerprint and answer that each key has, None for a key that is not there."""
-    rows = [{"n": n, "account_id": r.account_id, "key": r.key} for n, r in enumerate(requests)]
-    found: list[tuple[bytes, Answer] | None] = [None] * len(requests)
-    for n, fingerprint, *answer in hot_cursor().execute(FIND_ANSWERS, (document(rows),)):
-        found[n] = (bytes(fingerprint), Answer(*answer))
-    return found
+    return read
 
 
 def keep_answers(answers: Sequence[tuple[KeyedRequest, Answer]]) -> None:
@@ -174,6 +155,7 @@ def keep_answers(answers: Sequence[tuple[KeyedRequest, Answer]]) -> None:
         {
             "account_id": request.account_id,
             "key": request.key,
+            "fingerprint": request.fingerprint.hex(),
             "status": answer.status,
             "body": answer.body,
             "etag": answer.etag,
@@ -182,12 +164,6 @@ def keep_answers(answers: Sequence[tuple[KeyedRequest, Answer]]) -> None:
         for request, answer in answers
     ]
     hot_cursor().execute(KEEP_ANSWERS, (document(rows),))
-
-
-def drop_keys(requests: Sequence[KeyedRequest]) -> None:
-    """Give claimed keys back, as if they had never been sent."""
-    rows = [{"account_id": request.account_id, "key": request.key} for request in requests]
-    hot_cursor().execute(DROP_KEYS, (document(rows),))
 
 
 def add_events(events: Sequence[NewEvent]) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 from events import queue, storage
-from events.durable import commit, connect, document, hot_cursor, pipeline
+from events.durable import commit, connect, document, hot_cursor
 from events.errors import (
     EventsError,
     IdempotencyKeyInvalid,
@@ -46,7 +46,7 @@ __all__ = [
     "StoredRefusal",
     "TemporarilyUnavailable",
     "answer_once",
-    "claim_keys",
+    "ask_keys",
     "commit",
     "connect",
     "current_traceparent",
@@ -56,9 +56,7 @@ __all__ = [
     "keep_answers",
     "keyed_request",
     "list_events",
-    "pipeline",
     "record_events",
-    "release_keys",
     "repeat_answer",
     "retell",
     "rewrite_answers",
@@ -83,7 +81,7 @@ def answer_once(request: KeyedRequest, work: Callable[[], Answer]) -> Answer:
     """
 
     def claim_and_work() -> Answer | Exception:
-        settled = claim_keys([request])[0]
+        settled = ask_keys([request])()[0]
         if settled is not None:
             return settled
         with storage.savepoint() as undo:
@@ -103,33 +101,36 @@ def answer_once(request: KeyedRequest, work: Callable[[], Answer]) -> Answer:
         return retell(commit(claim_and_work))
 
 
-def claim_keys(
+def ask_keys(
     requests: Sequence[KeyedRequest],
-) -> list[Answer | Exception | None]:
+) -> Callable[[], list[Answer | Exception | None]]:
     """
     Claim each request's key in the caller's transaction; the keys must be distinct.
 
-    None says that the key is the caller's, who must keep an answer for it or release it in the
-    same transaction. Else the answer it has (marked as replayed), or the refusal to raise:
-    RequestInProgress, IdempotencyKeyReused, StoredRefusal. One or two round trips.
+    What is returned tells of each, when what was sent has gone: None says that the key is the
+    caller's until the transaction ends, who may keep an answer for it. Else the answer it has
+    (marked as replayed), or the refusal to raise: RequestInProgress, IdempotencyKeyReused,
+    StoredRefusal. Nothing is read before, so it joins a pipeline.
     """
-    claims = storage.claim_keys(requests)
-    settled: list[Answer | Exception | None] = [
-        None if is_free else RequestInProgress() for is_free, _ in claims
-    ]
-    known = [n for n, (is_free, is_new) in enumerate(claims) if is_free and not is_new]
-    if known:
-        answers = storage.find_answers([requests[n] for n in known])
-        for n, found in zip(known, answers, strict=True):
-            settled[n] = _told_before(requests[n], found)
-    return settled
+    asked = storage.ask_keys(requests)
+
+    def settle() -> list[Answer | Exception | None]:
+        return [
+            _told_before(request, found) if is_free else RequestInProgress()
+            for request, (is_free, found) in zip(requests, asked(), strict=True)
+        ]
+
+    return settle
 
 
-def _told_before(request: KeyedRequest, found: tuple[bytes, Answer] | None) -> Answer | Exception:
-    if found is None or found[1].status is None:
-        # Deleted by housekeeping between two statements, or an unanswered row that nobody writes.
-        return RequestInProgress()
+def _told_before(
+    request: KeyedRequest, found: tuple[bytes, Answer] | None
+) -> Answer | Exception | None:
+    if found is None:
+        return None
     fingerprint_then, answer = found
+    if answer.status is None:
+        return RequestInProgress()  # An unanswered row, which nobody writes.
     if fingerprint_then != request.fingerprint:
         return IdempotencyKeyReused()
     if answer.status >= FIRST_REFUSAL_STATUS:
@@ -162,12 +163,6 @@ def keep_answers(answers: Sequence[tuple[KeyedRequest, Answer | Refusal]]) -> No
 def _kept(refusal: Refusal, request: KeyedRequest) -> Answer:
     body = json.dumps(stored_refusal(refusal, request), ensure_ascii=False)
     return Answer(KEPT_REFUSAL_STATUS, body)
-
-
-def release_keys(requests: Sequence[KeyedRequest]) -> None:
-    """Leave claimed keys unused, in the caller's transaction."""
-    if requests:
-        storage.drop_keys(requests)
 
 
 def repeat_answer(

@@ -15,17 +15,14 @@ from events.usecases import (
     LockNotHad,
     NewEvent,
     OutcomeUnknown,
-    Refusal,
     TemporarilyUnavailable,
-    claim_keys,
+    ask_keys,
     commit,
     connect,
     current_traceparent,
     is_kept,
     keep_answers,
-    pipeline,
     record_events,
-    release_keys,
     repeat_answer,
     use_case,
 )
@@ -34,6 +31,7 @@ from inventory.usecases import (
     Grant,
     Hold,
     HoldNotLive,
+    Level,
     Provenance,
     Sku,
     allocate,
@@ -185,7 +183,7 @@ def _repeat(again: Placement, first: Placement, told: Told) -> Told:
 def _commit(placements: Sequence[Placement], *, waits: bool = True) -> list[Told]:
     """Run one batch; split it when an order breaks it, so that it harms no other."""
     try:
-        return commit(lambda: _write(placements, waits=waits))
+        return commit(lambda: _write(placements, waits=waits), in_flight=True)
     except LockNotHad as trouble:
         if len(placements) == 1 or not waits:
             return [trouble] * len(placements)
@@ -204,36 +202,42 @@ def _write(placements: Sequence[Placement], *, waits: bool) -> list[Told]:
     """
     Claim the keys, lock the stock, decide, write: in the caller's transaction.
 
-    Three round trips, however many orders: two are for reading, the rest travels at the end.
+    Three round trips, however many orders: two to read, and the rest travels with COMMIT. Whose key
+    has an answer already does not wait for stock that somebody keeps locked.
     Orders on holds read those twice, before and after their levels are locked.
     """
-    with pipeline():
-        told = claim_keys([placement.request for placement in placements])
-        mine = [n for n, settled in enumerate(told) if settled is None]
-        if mine:
-            outcomes = _place_claimed([placements[n] for n in mine], waits=waits)
-            for n, outcome in zip(mine, outcomes, strict=True):
-                told[n] = outcome
-    return [outcome for outcome in told if outcome is not None]
-
-
-def _place_claimed(placements: Sequence[Placement], *, waits: bool) -> list[Told]:
-    """Place orders whose keys are claimed; return each one's answer or refusal."""
     numbers = storage.ask_numbers(len(placements))
-    holds = find_holds({p.draft.hold for p in placements if p.draft.hold is not None})
-    codes = {code for placement in placements for code in _codes_of(placement, holds)}
+    told: list[Told | None] = ask_keys([placement.request for placement in placements])()
+    wanting = [p for p, settled in zip(placements, told, strict=True) if settled is None]
+    holds = find_holds({p.draft.hold for p in wanting if p.draft.hold is not None})
+    codes = {code for placement in wanting for code in _codes_of(placement, holds)}
     skus, levels, busy = lock_stock(sorted(codes), waits=waits)
     # Read again: a hold may have ended before its levels were locked, from now on it cannot.
     holds_now = find_holds(holds)
     trouble = LockNotHad()  # One for all: to a breaker it is one outcome.
+    mine = [n for n, settled in enumerate(told) if settled is None]
+    claimed = [placements[n] for n in mine]
+    numbered = numbers.fetchall()
     priced = [
         trouble
         if busy and not busy.isdisjoint(_codes_of(placement, holds))
         else _priced(placement, number, asked_at, skus, holds_now)
-        for placement, (number, asked_at) in zip(placements, numbers.fetchall(), strict=True)
+        for placement, (number, asked_at) in zip(claimed, numbered, strict=False)
     ]
+    for n, outcome in zip(mine, _place_priced(claimed, priced, levels, holds_now), strict=True):
+        told[n] = outcome
+    return [outcome for outcome in told if outcome is not None]
+
+
+def _place_priced(
+    placements: Sequence[Placement],
+    priced: Sequence[NewOrder | Exception],
+    levels: Mapping[str, Sequence[Level]],
+    holds: Mapping[UUID, Hold],
+) -> list[Told]:
+    """Place orders whose keys are claimed; return each one's answer or refusal."""
     demands = [
-        _demand(placement, order, holds_now)
+        _demand(placement, order, holds)
         for placement, order in zip(placements, priced, strict=True)
         if isinstance(order, NewOrder)
     ]
@@ -251,7 +255,13 @@ def _place_claimed(placements: Sequence[Placement], *, waits: bool) -> list[Told
     if placed:
         storage.add_orders(placed)
         record_events([placed_event(order) for order in placed])
-    _settle_keys(placements, told)
+    keep_answers(
+        [
+            (placement.request, outcome)
+            for placement, outcome in zip(placements, told, strict=True)
+            if isinstance(outcome, Answer) or is_kept(outcome)
+        ]
+    )
     return told
 
 
@@ -370,18 +380,6 @@ def placed_event(order: NewOrder) -> NewEvent:
         account_id=order.account_id,
         traceparent=order.traceparent,
     )
-
-
-def _settle_keys(placements: Sequence[Placement], told: Sequence[Told]) -> None:
-    kept: list[tuple[KeyedRequest, Answer | Refusal]] = []
-    unused = []
-    for placement, outcome in zip(placements, told, strict=True):
-        if isinstance(outcome, Answer) or is_kept(outcome):
-            kept.append((placement.request, outcome))
-        else:
-            unused.append(placement.request)
-    keep_answers(kept)
-    release_keys(unused)
 
 
 def remember(placements: Sequence[Placement], told: Sequence[Told]) -> None:

@@ -142,7 +142,7 @@ class TraceTests:
         statements = [span for span in spans if span.parent_id == chain[-1].span_id]
         assert {span.kind for span in statements} == {CLIENT}
         assert {span.name for span in statements} >= {
-            "SQL events.claim_keys",
+            "SQL events.ask_keys",
             "SQL inventory.lock_stock",
             "SQL inventory.move_levels",
             "SQL orders.add_orders",
@@ -174,7 +174,7 @@ class TraceTests:
         use_case = named(received, "inventory.receive_stock")
         assert use_case.parent_id == named(received, "accounts.authenticate").span_id
         below = {span.name for span in received if span.parent_id == use_case.span_id}
-        assert below >= {"SQL events.claim_keys", "SQL inventory.move_levels", "SQL COMMIT"}
+        assert below >= {"SQL events.ask_keys", "SQL inventory.move_levels", "SQL COMMIT"}
         selects = [
             span.name
             for span in listed

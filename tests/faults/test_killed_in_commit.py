@@ -1,12 +1,14 @@
 """A greenlet that is killed while COMMIT is under way: nobody is told that nothing was done."""
 
 import time
+from collections.abc import Iterator
 from unittest.mock import patch
 
 import psycopg
 from django.db import connection
 
 from events.durable import commit
+from events.flights import Flight
 from events.usecases import Answer, RequestInProgress
 from orders.models import Order
 from orders.placement import Placement, Told, place_together
@@ -21,6 +23,13 @@ class Killed(BaseException):
 def die_in_commit(ours: psycopg.Connection) -> None:
     """Send COMMIT, and end before its answer comes."""
     ours.pgconn.send_query(b"COMMIT")
+    raise Killed
+
+
+def die_in_flight(flight: Flight) -> Iterator[None]:
+    """Send all that is to be written and COMMIT, and end before their answers come."""
+    yield from flight._communicate_gen()
+    flight.pgconn.pipeline_sync()
     raise Killed
 
 
@@ -39,7 +48,7 @@ class KilledInCommitTests(CommittedTestCase):
         given_stock("CUP", on_hand=5)
         placements = [a_placement(account=account, key=f"k-{n}") for n in range(3)]
 
-        with patch.object(psycopg.Connection, "commit", die_in_commit), self.assertRaises(Killed):
+        with patch.object(Flight, "_exit_gen", die_in_flight), self.assertRaises(Killed):
             place_together(placements)
 
         # The server may do it before it misses us: the keys know, as soon as it has.

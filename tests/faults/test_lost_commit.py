@@ -105,6 +105,34 @@ class CommitTests(CommittedTestCase):
 
         self.assertEqual(len(tries), 1)
 
+    def test_a_statement_that_fails_in_one_flight_with_commit_has_done_nothing(self):
+        def write_and_wait():
+            self.count_ninety_nine()
+            durable.hot_cursor().execute("SET LOCAL statement_timeout = 20")
+            durable.hot_cursor().execute("SELECT pg_sleep(1)")
+
+        with self.assertRaises(TemporarilyUnavailable) as caught:
+            durable.commit(write_and_wait, in_flight=True)
+
+        self.assertEqual(caught.exception.effect, "none")
+        self.assertEqual(level_of("CUP").on_hand, 10)
+
+    def test_a_flight_of_several_answers_begins_and_commits_once(self):
+        told = []
+
+        def read_and_write():
+            connection.connection.add_notice_handler(lambda note: told.append(note.message_primary))
+            durable.hot_cursor().execute("SELECT 1").fetchone()
+            self.count_ninety_nine()
+            return durable.hot_cursor().execute("SELECT 2").fetchone()
+
+        self.assertEqual(durable.commit(read_and_write, in_flight=True), (2,))
+        self.assertEqual(level_of("CUP").on_hand, 99)
+        self.assertEqual(told, [])
+
+    def count_ninety_nine(self):
+        durable.hot_cursor().execute("UPDATE inventory_stocklevel SET on_hand = 99, version = 99")
+
     def test_a_wrong_statement_passes_untouched(self):
         with self.assertRaisesMessage(Exception, "division by zero"):
             durable.commit(lambda: connection.cursor().execute("SELECT 1 / 0"))
