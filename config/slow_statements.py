@@ -1,7 +1,8 @@
-"""Statements that take long, each with the Python function that sent it."""
+"""The connections of the pool: what takes long is told, and what is alive is not asked again."""
 
 import logging
 import re
+import select
 import sys
 import time
 from types import CodeType, FrameType
@@ -9,10 +10,13 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
+from gevent.monkey import get_original
 
 logger = logging.getLogger(__name__)
 
 STATEMENT_LENGTH_MAX = 1000
+# Who has answered so lately is asked whether it lives only when it has hung up since.
+ALIVE_S = 1.0
 SENDER = re.compile(r" /\*function='([^']*)'(?:,route='([^']*)')?\*/")
 # Through these a statement passes; none of them has asked for it.
 PASSED = frozenset({"contextlib", "django", "opentelemetry", "psycopg", "psycopg_pool"})
@@ -27,13 +31,26 @@ class WatchedConnection(psycopg.Connection[Any]):
     is found out only when it was slow, so the others pay for two looks at the clock.
     """
 
+    _answered_at = 0.0
+
+    def execute(self, query: Any, *values: Any, **how: Any) -> Any:
+        """Send a statement; an empty one, by which the pool asks for a sign of life, if need be."""
+        if query == "" and time.perf_counter() - self._answered_at < ALIVE_S:
+            # A server that ends a session says so, and the system says that it hung up.
+            silence = get_original("select", "poll")()
+            silence.register(self.pgconn.socket, select.POLLIN)
+            if not silence.poll(0):
+                return None
+        return super().execute(query, *values, **how)
+
     def wait(self, *exchange: Any, **how: Any) -> Any:
         """Wait until the server has answered."""
         began = time.perf_counter()
         try:
             return super().wait(*exchange, **how)
         finally:
-            elapsed_ms = (time.perf_counter() - began) * 1000
+            self._answered_at = time.perf_counter()
+            elapsed_ms = (self._answered_at - began) * 1000
             if elapsed_ms >= settings.SLOW_STATEMENT_MS > 0:
                 _tell(sys._getframe(1), elapsed_ms)
 
