@@ -172,8 +172,12 @@ def hot_cursor() -> HotCursor:
 
     Django's own cursors bind on the client, so nothing is ever prepared for them.
     """
-    connection.ensure_connection()
-    return HotCursor(connection.connection)
+    # One look where there is a connection: each goes through what keeps greenlets apart.
+    ours = connection.connection
+    if ours is None:
+        connection.ensure_connection()
+        ours = connection.connection
+    return HotCursor(ours)
 
 
 @contextlib.contextmanager

@@ -67,17 +67,19 @@ SELECT id, code, name, price_minor, currency, is_active, is_tracked, sell_policy
  WHERE code = ANY((SELECT string_to_array(%s, ','))::text[])
 """
 
-WRITE_LEVELS = """
-UPDATE inventory_stocklevel l
-   SET on_hand = r.on_hand, unavailable = r.unavailable, held = r.held, allocated = r.allocated,
-       waiting = r.waiting, incoming = r.incoming, shortfall = r.shortfall, version = r.version
-  FROM jsonb_to_recordset(%s::jsonb)
-    AS r(id bigint, on_hand bigint, unavailable bigint, held bigint, allocated bigint,
-         waiting bigint, incoming bigint, shortfall bigint, version bigint)
- WHERE l.id = r.id
-"""
-
-ADD_MOVEMENTS = """
+# The level after the last of its movements, and all of them: one statement for the ledger's two
+# halves, as none may be without the other.
+MOVE_LEVELS = """
+WITH levels AS (
+    UPDATE inventory_stocklevel l
+       SET on_hand = r.on_hand, unavailable = r.unavailable, held = r.held,
+           allocated = r.allocated, waiting = r.waiting, incoming = r.incoming,
+           shortfall = r.shortfall, version = r.version
+      FROM jsonb_to_recordset(%s::jsonb)
+        AS r(id bigint, on_hand bigint, unavailable bigint, held bigint, allocated bigint,
+             waiting bigint, incoming bigint, shortfall bigint, version bigint)
+     WHERE l.id = r.id
+)
 INSERT INTO inventory_movement
        (level_id, level_version, kind,
         on_hand_change, unavailable_change, held_change, allocated_change, incoming_change,
@@ -183,8 +185,7 @@ HOT_STATEMENTS = (
     LOCK_FREE_LEVELS,
     COUNT_LEVELS,
     READ_SKUS,
-    WRITE_LEVELS,
-    ADD_MOVEMENTS,
+    MOVE_LEVELS,
     ADD_ALLOCATIONS,
     LOCK_LEVELS_OF_ORDERS,
     READ_PROMISES,
@@ -270,9 +271,8 @@ def move_levels(movements: Sequence[NewMovement]) -> None:
         }
         for level in last.values()
     ]
-    hot_cursor().execute(WRITE_LEVELS, (document(levels),))
     rows = [_movement_row(movement) for movement in movements]
-    hot_cursor().execute(ADD_MOVEMENTS, (document(rows),))
+    hot_cursor().execute(MOVE_LEVELS, (document(levels), document(rows)))
 
 
 def _movement_row(movement: NewMovement) -> dict[str, Any]:

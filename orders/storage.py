@@ -32,21 +32,20 @@ SELECT nextval('orders_number_seq'), now()
 """
 
 ADD_ORDERS = """
-INSERT INTO orders_order
-       (id, number, account_id, customer, reference, status, payment_status, fulfillment_status,
-        currency, subtotal_minor, charges, total_minor, ship_to, metadata,
-        served_version, rules_generation, trace_id, placed_at, updated_at, version, pay_before)
-SELECT id, number, account, customer, reference, 'placed', 'unpaid', 'unfulfilled',
-       currency, subtotal, charges, total, ship_to, metadata,
-       served, generation, trace, placed, placed, 1, pay_before
-  FROM jsonb_to_recordset(%s::jsonb)
-    AS r(id uuid, number bigint, account bigint, customer text, reference text,
-         currency text, subtotal bigint, charges jsonb, total bigint, ship_to jsonb,
-         metadata jsonb, served text, generation bigint, trace text, placed timestamptz,
-         pay_before timestamptz)
-"""
-
-ADD_LINES = """
+WITH orders AS (
+    INSERT INTO orders_order
+           (id, number, account_id, customer, reference, status, payment_status,
+            fulfillment_status, currency, subtotal_minor, charges, total_minor, ship_to, metadata,
+            served_version, rules_generation, trace_id, placed_at, updated_at, version, pay_before)
+    SELECT id, number, account, customer, reference, 'placed', 'unpaid', 'unfulfilled',
+           currency, subtotal, charges, total, ship_to, metadata,
+           served, generation, trace, placed, placed, 1, pay_before
+      FROM jsonb_to_recordset(%s::jsonb)
+        AS r(id uuid, number bigint, account bigint, customer text, reference text,
+             currency text, subtotal bigint, charges jsonb, total bigint, ship_to jsonb,
+             metadata jsonb, served text, generation bigint, trace text, placed timestamptz,
+             pay_before timestamptz)
+)
 INSERT INTO orders_line
        (order_id, position, sku, quantity, unit_price_minor, total_minor, backordered)
 SELECT o, n, sku, q, p, q * p, coalesce(w, 0)
@@ -124,7 +123,6 @@ SELECT account_id FROM account WHERE account_id IS NOT NULL
 HOT_STATEMENTS = (
     NEXT_NUMBERS,
     ADD_ORDERS,
-    ADD_LINES,
     SAVE_ORDER,
     SAVE_LINES,
     ADD_UNIT_CHANGES,
@@ -142,7 +140,7 @@ def ask_numbers(count: int) -> psycopg.Cursor[tuple[Any, ...]]:
 
 def add_orders(orders: Sequence[NewOrder]) -> None:
     """Write orders and their lines. Joins a pipeline."""
-    hot_cursor().execute(ADD_ORDERS, (document([_order_row(order) for order in orders]),))
+    rows = [_order_row(order) for order in orders]
     lines = [
         {"o": order.id, "n": n, "sku": line.sku, "q": line.quantity, "p": price}
         | ({"w": order.waiting_units[n]} if order.waiting_units else {})
@@ -151,7 +149,7 @@ def add_orders(orders: Sequence[NewOrder]) -> None:
             zip(order.draft.lines, order.quote.unit_prices_minor, strict=True)
         )
     ]
-    hot_cursor().execute(ADD_LINES, (document(lines),))
+    hot_cursor().execute(ADD_ORDERS, (document(rows), document(lines)))
 
 
 def _order_row(order: NewOrder) -> dict[str, Any]:
