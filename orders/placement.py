@@ -40,7 +40,7 @@ from inventory.usecases import (
 )
 from orders import storage
 from orders.documents import address, etag, placed_document
-from orders.intake import Intake
+from orders.lanes import Lanes, StockBusy
 from orders.reading import OrderText, keep_texts
 from orders.rules import (
     NewOrder,
@@ -67,6 +67,10 @@ class Placement:
 
 Told = Answer | Exception
 
+# Longer than most batches keep the stock locked that another one wants too, and not much more than
+# others may wait behind an order for stock that a forgotten session keeps locked.
+LOCK_WAIT_MS = min(50, settings.DB_LOCK_TIMEOUT_MS)
+
 # What is written of an order besides its lines: the order, its event, its key.
 ORDER_WEIGHT_MIN = 5
 
@@ -88,7 +92,7 @@ def place_alone(placements: Sequence[Placement]) -> list[Told]:
 @use_case("orders.place_order")
 def place_in_group(placements: Sequence[Placement]) -> list[Told]:
     """Place orders in the next transaction of this process, with all that wait for it."""
-    return list(intake.submit(_served(placements)))
+    return lanes.submit(_served(placements))
 
 
 def _served(placements: Sequence[Placement]) -> list[Placement]:
@@ -136,19 +140,20 @@ def outcome_of_batch(failure: BaseException | None, told: object) -> str:
     return REJECT if refusals and len(refusals) == len(told) else OK
 
 
-def place_together(placements: Sequence[Placement]) -> list[Told]:
+def place_together(placements: Sequence[Placement], *, is_patient: bool = True) -> list[Told]:
     """
     Place orders in one transaction, as if each came after the one before it.
 
     Returns an answer or a refusal for each, in order; never raises what one of them is refused
     for. TemporarilyUnavailable and OutcomeUnknown are told to all of a batch, but LockNotHad only
-    to the orders whose stock somebody else keeps locked.
+    to the orders whose stock somebody else keeps locked. is_patient: without it, that is StockBusy
+    and after a short while.
     """
     told: dict[int, Told] = {}
     waiting = list(range(len(placements)))
     while waiting:
         firsts, repeats = _split_repeats(placements, waiting)
-        outcomes = _commit([placements[n] for n in firsts])
+        outcomes = _commit([placements[n] for n in firsts], is_patient=is_patient)
         told.update(zip(firsts, outcomes, strict=True))
         told.update((n, _repeat(placements[n], placements[m], told[m])) for n, m in repeats)
         waiting = waiting[len(firsts) + len(repeats) :]
@@ -180,44 +185,59 @@ def _repeat(again: Placement, first: Placement, told: Told) -> Told:
     return repeat_answer(again.request, first=first.request, told=told) or told
 
 
-def _commit(placements: Sequence[Placement], *, waits: bool = True) -> list[Told]:
+def _commit(placements: Sequence[Placement], *, is_patient: bool, waits: bool = True) -> list[Told]:
     """Run one batch; split it when an order breaks it, so that it harms no other."""
     try:
-        return commit(lambda: _write(placements, waits=waits), in_flight=True)
+        return commit(
+            lambda: _write(placements, is_patient=is_patient, waits=waits), in_flight=True
+        )
     except LockNotHad as trouble:
-        if len(placements) == 1 or not waits:
-            return [trouble] * len(placements)
+        if not waits or (is_patient and len(placements) == 1):
+            # Not a level then, but a table: a migration has it for a moment, and all may wait.
+            busy = trouble if is_patient else StockBusy(set().union(*map(codes_of, placements)))
+            return [busy] * len(placements)
         # Somebody keeps a level locked. Whoever does not need it is served now.
-        return _commit(placements, waits=False)
+        return _commit(placements, is_patient=is_patient, waits=False)
     except (TemporarilyUnavailable, OutcomeUnknown) as trouble:
         return [trouble] * len(placements)
     except Exception as failure:  # noqa: BLE001  # Answered: to the one order that it belongs to.
         if len(placements) == 1:
             return [failure]
         half = len(placements) // 2
-        return _commit(placements[:half]) + _commit(placements[half:])
+        halves = placements[:half], placements[half:]
+        return [told for each in halves for told in _commit(each, is_patient=is_patient)]
 
 
-def _write(placements: Sequence[Placement], *, waits: bool) -> list[Told]:
+def codes_of(placement: Placement) -> set[str]:
+    """Return the SKUs that an order names."""
+    return {line.sku for line in placement.draft.lines}
+
+
+def _write(placements: Sequence[Placement], *, is_patient: bool, waits: bool) -> list[Told]:
     """
     Claim the keys, lock the stock, decide, write: in the caller's transaction.
 
-    Three round trips, however many orders: two to read, and the rest travels with COMMIT. Whose key
-    has an answer already does not wait for stock that somebody keeps locked.
-    Orders on holds read those twice, before and after their levels are locked.
+    Two round trips, however many orders: one to read, and the rest travels with COMMIT. The stock
+    is locked before it is known whose keys have an answer; but who waits for long looks at the
+    keys first, for these must not wait with it. Orders on holds read those twice, before and after
+    their levels are locked.
     """
-    numbers = storage.ask_numbers(len(placements))
-    told: list[Told | None] = ask_keys([placement.request for placement in placements])()
+    lock_wait_ms = None if is_patient else LOCK_WAIT_MS
+    numbers = storage.ask_numbers(len(placements), lock_wait_ms=lock_wait_ms)
+    keys = ask_keys([placement.request for placement in placements])
+    told: list[Told | None] = keys() if is_patient else [None] * len(placements)
     wanting = [p for p, settled in zip(placements, told, strict=True) if settled is None]
     holds = find_holds({p.draft.hold for p in wanting if p.draft.hold is not None})
     codes = {code for placement in wanting for code in _codes_of(placement, holds)}
     skus, levels, busy = lock_stock(sorted(codes), waits=waits)
     # Read again: a hold may have ended before its levels were locked, from now on it cannot.
     holds_now = find_holds(holds)
-    trouble = LockNotHad()  # One for all: to a breaker it is one outcome.
+    if not is_patient:
+        told = keys()
     mine = [n for n, settled in enumerate(told) if settled is None]
     claimed = [placements[n] for n in mine]
     numbered = numbers.fetchall()
+    trouble = StockBusy(busy)  # One for all: to a breaker it is one outcome.
     priced = [
         trouble
         if busy and not busy.isdisjoint(_codes_of(placement, holds))
@@ -267,7 +287,7 @@ def _place_priced(
 
 def _codes_of(placement: Placement, holds: Mapping[UUID, Hold]) -> set[str]:
     """Return the SKUs whose stock must be locked for an order: its own, and those of its hold."""
-    codes = {line.sku for line in placement.draft.lines}
+    codes = codes_of(placement)
     hold = _hold_of(placement, holds)
     if hold is not None:
         codes.update(line.sku for line in hold.lines)
@@ -391,8 +411,10 @@ def remember(placements: Sequence[Placement], told: Sequence[Told]) -> None:
     )
 
 
-intake: Intake[Placement, Answer] = Intake(
+lanes: Lanes[Placement, Answer] = Lanes(
     place_together,
+    codes_of=codes_of,
+    beside=max(1, settings.DB_POOL_SIZE // 3),
     weigh=weight_of,
     batch_weight_max=settings.ORDERS_BATCH_LINES_MAX,
     beforehand=connect,

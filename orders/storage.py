@@ -27,7 +27,9 @@ SELECT nextval('orders_number_seq'), now()
   FROM (SELECT set_config('enable_seqscan', 'off', true),
                set_config('enable_hashjoin', 'off', true),
                set_config('enable_mergejoin', 'off', true),
-               set_config('jit', 'off', true)) AS plans,
+               set_config('jit', 'off', true),
+               set_config('lock_timeout', coalesce(%s, current_setting('lock_timeout')), true)
+       ) AS settings,
        generate_series(1, (SELECT %s::int))
 """
 
@@ -133,9 +135,14 @@ HOT_STATEMENTS = (
 )
 
 
-def ask_numbers(count: int) -> psycopg.Cursor[tuple[Any, ...]]:
-    """Ask for the numbers of count orders, and the time; fetch them when the pipeline has gone."""
-    return hot_cursor().execute(NEXT_NUMBERS, (count,))
+def ask_numbers(count: int, *, lock_wait_ms: int | None = None) -> psycopg.Cursor[tuple[Any, ...]]:
+    """
+    Ask for the numbers of count orders, and the time; fetch them when the pipeline has gone.
+
+    lock_wait_ms: how long the transaction waits for each lock, if not as long as any other does.
+    """
+    wait = None if lock_wait_ms is None else str(lock_wait_ms)
+    return hot_cursor().execute(NEXT_NUMBERS, (wait, count))
 
 
 def add_orders(orders: Sequence[NewOrder]) -> None:

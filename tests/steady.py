@@ -57,12 +57,15 @@ class SteadyOrders:
         """How long the longest answer took."""
         return max(self.seconds, default=0.0)
 
+    def percentile_s(self, percent: int) -> float:
+        """Return how long the fastest percent of 100 answers took at most."""
+        took = sorted(self.seconds) or [0.0]
+        return took[len(took) * percent // 100 - (percent == 100)]
+
     def percentiles(self) -> str:
         """Tell how long answers took."""
-        took = sorted(self.seconds) or [0.0]
         return " ".join(
-            f"p{percent} {took[len(took) * percent // 100 - (percent == 100)] * 1000:.0f} ms"
-            for percent in (50, 99, 100)
+            f"p{percent} {self.percentile_s(percent) * 1000:.0f} ms" for percent in (50, 99, 100)
         )
 
     async def _run(self, disturb: Callable[[], None]) -> None:

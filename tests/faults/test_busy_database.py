@@ -1,6 +1,7 @@
 """PostgreSQL is busy, full, away or broken: the caller hears what to do, and nothing moved."""
 
 import threading
+import time
 from contextlib import contextmanager
 
 import psycopg
@@ -87,9 +88,9 @@ class BusyDatabaseTests(ErrorTable, CommittedTestCase):
         assert again.content == answers[0].content
         assert level_of("CUP").allocated == 3
 
-    def post_in_thread(self, key, answers):
+    def post_in_thread(self, key, answers, version="v1"):
         # What is set in this thread is not known in that one.
-        with override(orders_place="v1"):
+        with override(orders_place=version):
             answers.append(self.post(key=key))
         connection.close()
 
@@ -100,6 +101,20 @@ class BusyDatabaseTests(ErrorTable, CommittedTestCase):
                 if cursor.fetchone()[1]:
                     return
         self.fail("nobody waits")
+
+    def test_a_table_that_is_locked_for_a_moment(self):
+        for n, version in enumerate(self.each_version()):
+            answers = []
+            with self.somebody_doing("LOCK TABLE orders_order"):
+                first = threading.Thread(
+                    target=self.post_in_thread, args=(f"k-{n}", answers, version)
+                )
+                first.start()
+                self.wait_for_one_who_waits()
+                time.sleep(0.2)
+            first.join()
+
+            assert [answer.status_code for answer in answers] == [201]
 
     def test_a_lock_that_is_not_had_in_time(self):
         self.reconnect(options="-c lock_timeout=100")
