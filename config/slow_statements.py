@@ -10,7 +10,9 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
-from gevent.monkey import get_original
+from gevent.monkey import get_original, is_module_patched
+from gevent.socket import wait_read
+from psycopg.waiting import Ready, Wait
 
 logger = logging.getLogger(__name__)
 
@@ -43,16 +45,36 @@ class WatchedConnection(psycopg.Connection[Any]):
                 return None
         return super().execute(query, *values, **how)
 
-    def wait(self, *exchange: Any, **how: Any) -> Any:
+    def wait(self, gen: Any, *args: Any, **how: Any) -> Any:
         """Wait until the server has answered."""
         began = time.perf_counter()
         try:
-            return super().wait(*exchange, **how)
+            if not (args or how) and is_module_patched("select"):
+                return self._wait_in_greenlet(gen)
+            return super().wait(gen, *args, **how)
         finally:
             self._answered_at = time.perf_counter()
             elapsed_ms = (self._answered_at - began) * 1000
             if elapsed_ms >= settings.SLOW_STATEMENT_MS > 0:
                 _tell(sys._getframe(1), elapsed_ms)
+
+    def _wait_in_greenlet(self, exchange: Any) -> Any:
+        """
+        Wait for what is to be read as gevent does, at a third of the price of its poll().
+
+        Whatever else an exchange waits for, the driver's own way follows it from where it stands.
+        """
+        try:
+            awaited = next(exchange)
+            while awaited == Wait.R:
+                wait_read(self.pgconn.socket)
+                awaited = exchange.send(Ready.R)
+        except StopIteration as end:
+            return end.value
+        except KeyboardInterrupt:
+            self.pgconn.finish()  # Nobody knows what it was in the middle of.
+            raise
+        return super().wait(exchange)
 
 
 def _tell(sender: FrameType, elapsed_ms: float) -> None:
