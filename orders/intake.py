@@ -162,9 +162,6 @@ class Intake(Generic[Work, Outcome]):
 
     def _lead(self, own: Ticket[Work, Outcome]) -> None:
         """Run one batch, the leader's own ticket first, and pass the lead on whatever happens."""
-        if self._crowd >= CROWD_MIN:
-            for _ in range(TURNS_FOR_CROWD):
-                time.sleep(0)
         trouble = self._trouble_beforehand()
         batch = self._take(own)
         self._crowd = len(batch)
@@ -200,6 +197,9 @@ class Intake(Generic[Work, Outcome]):
 
     def _trouble_beforehand(self) -> Exception | None:
         try:
+            if self._crowd >= CROWD_MIN:
+                for _ in range(TURNS_FOR_CROWD):
+                    time.sleep(0)
             if self._beforehand is not None:
                 self._beforehand()
         except Exception as trouble:  # noqa: BLE001  # Answered: to each of the batch.

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -13,9 +14,9 @@ Outcome = TypeVar("Outcome")
 
 
 class StockBusy(LockNotHad):
-    """Somebody has kept the stock of some SKUs locked for a while. codes: which."""
+    """Somebody has kept the stock of some SKUs locked for a while. codes: which; none: a table."""
 
-    def __init__(self, codes: Collection[str]) -> None:
+    def __init__(self, codes: AbstractSet[str]) -> None:
         super().__init__()
         self.codes = codes
 
@@ -27,9 +28,9 @@ class Lanes(Generic[Work, Outcome]):
 
     A lock is kept for as long as another's batch takes, or for as long as a forgotten session
     likes. Beside the others a SKU that is busy has a lane of its own, for who waits for its lock
-    keeps what else it has locked from others. What comes for it meanwhile goes there at once,
-    until somebody has had the lock. beside: how many lanes, each of which needs a connection;
-    where more SKUs are busy they share them.
+    keeps what else it has locked from others. What comes for it goes there at once, until
+    somebody has had the lock. beside: how many lanes, each of which needs a connection; where
+    more SKUs are busy they share them.
     run: takes is_patient besides. codes_of: the SKUs that a work wants. more: of each Intake.
     """
 
@@ -37,7 +38,7 @@ class Lanes(Generic[Work, Outcome]):
         self,
         run: Callable[..., Sequence[Outcome | Exception]],
         *,
-        codes_of: Callable[[Work], Collection[str]],
+        codes_of: Callable[[Work], AbstractSet[str]],
         beside: int,
         **more: Any,
     ) -> None:
@@ -46,8 +47,7 @@ class Lanes(Generic[Work, Outcome]):
         self._beside: list[Intake[Work, Outcome]] = [
             Intake(partial(run, is_patient=True), **more) for _ in range(beside)
         ]
-        self._lanes: dict[str, int] = {}  # Of each SKU that is waited for, or was in vain.
-        self._waited_for: Counter[str] = Counter()
+        self._lanes: dict[str, int] = {}  # Of each SKU whose lock was not had, until it is.
 
     def submit(self, works: Sequence[Work]) -> list[Outcome | Exception]:
         """Have works done together with others', as Intake does, and return their outcomes."""
@@ -55,12 +55,19 @@ class Lanes(Generic[Work, Outcome]):
         if busy:
             return self._wait(works, busy)
         told = list(self._main.submit(works))
-        left = {n: one.codes for n, one in enumerate(told) if isinstance(one, StockBusy)}
+        left = {n: one for n, one in enumerate(told) if isinstance(one, StockBusy)}
         if left:
-            waited = self._wait([works[n] for n in left], set().union(*left.values()))
+            wanted = (self._waits_for(works[n], refusal) for n, refusal in left.items())
+            codes = set().union(*wanted)
+            waited = self._wait([works[n] for n in left], codes)
             for n, outcome in zip(left, waited, strict=True):
                 told[n] = outcome
         return told
+
+    def _waits_for(self, work: Work, refusal: StockBusy) -> AbstractSet[str]:
+        # One refusal tells all of a batch what is busy: an order waits for what it names, or for
+        # what its hold has besides.
+        return refusal.codes & self._codes_of(work) or refusal.codes
 
     def _busy_of(self, works: Sequence[Work]) -> set[str]:
         if not self._lanes:
@@ -68,26 +75,18 @@ class Lanes(Generic[Work, Outcome]):
         wanted = {code for work in works for code in self._codes_of(work)}
         return wanted & self._lanes.keys()
 
-    def _wait(self, works: Sequence[Work], codes: set[str]) -> list[Outcome | Exception]:
-        lane = self._lane_of(codes)
-        self._waited_for.update(codes)
-        is_had = True
-        try:
-            told = list(self._beside[lane].submit(works))
-            is_had = not any(isinstance(one, LockNotHad) for one in told)
-        finally:
-            self._waited_for.subtract(codes)
-            self._waited_for = +self._waited_for
-            if is_had:
-                for code in codes - self._waited_for.keys():
-                    self._lanes.pop(code, None)
+    def _wait(self, works: Sequence[Work], codes: Collection[str]) -> list[Outcome | Exception]:
+        told = list(self._beside[self._lane_of(codes)].submit(works))
+        if not any(isinstance(one, LockNotHad) for one in told):
+            for code in codes:
+                self._lanes.pop(code, None)  # Whoever still waits for it is in its queue already.
         return told
 
-    def _lane_of(self, codes: set[str]) -> int:
-        known = sorted(codes & self._lanes.keys())
-        used = Counter(self._lanes.values())
-        free = min(range(len(self._beside)), key=used.__getitem__)
-        lane = self._lanes[known[0]] if known else free
+    def _lane_of(self, codes: Collection[str]) -> int:
+        used = Counter(list(self._lanes.values()))
+        lane = min(range(len(self._beside)), key=used.__getitem__)
+        for code in sorted(codes):
+            lane = self._lanes.get(code, lane)
         for code in codes:
             self._lanes.setdefault(code, lane)
         return lane

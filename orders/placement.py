@@ -194,7 +194,7 @@ def _commit(placements: Sequence[Placement], *, is_patient: bool, waits: bool = 
     except LockNotHad as trouble:
         if not waits or (is_patient and len(placements) == 1):
             # Not a level then, but a table: a migration has it for a moment, and all may wait.
-            busy = trouble if is_patient else StockBusy(set().union(*map(codes_of, placements)))
+            busy = trouble if is_patient else StockBusy(frozenset())
             return [busy] * len(placements)
         # Somebody keeps a level locked. Whoever does not need it is served now.
         return _commit(placements, is_patient=is_patient, waits=False)

@@ -65,6 +65,49 @@ class LanesTests(SimpleTestCase):
         self.assertIsInstance(waiting.outcome()[0], LockNotHad)
         self.assertIsInstance(other.outcome()[0], LockNotHad)
 
+    def test_who_was_refused_with_others_waits_for_what_it_names_alone(self):
+        self.shop.locked.add("WARM")
+        self.shop.sold = lambda code, **how: (
+            StockBusy(set(self.shop.locked))
+            if code in self.shop.locked and not how["is_patient"]
+            else Shop.sold(self.shop, code, **how)
+        )
+        waiting = self.given_one_that_waits()
+        other = Caller(self.lanes, "WARM")
+        wait_until(lambda: ("WARM", True) in self.shop.tries)
+        self.shop.tries.clear()
+
+        self.assertEqual(self.lanes.submit(["COLD"]), ["sold COLD"])
+        self.shop.given_up.set()
+
+        self.assertIsInstance(waiting.outcome()[0], LockNotHad)
+        self.assertIsInstance(other.outcome()[0], LockNotHad)
+        self.assertEqual(self.shop.tries, [("COLD", False)])
+
+    def test_what_was_had_leaves_its_lane_whoever_still_waits_there(self):
+        self.shop.given_up.set()
+        self.lanes.submit(["HOT"])
+        self.shop.given_up.clear()
+        waiting = Caller(self.lanes, "HOT")
+        wait_until(lambda: self.shop.tries[-1] == ("HOT", True) and len(self.shop.tries) == 3)
+        queued = Caller(self.lanes, "HOT")
+        self.shop.locked.clear()
+        self.shop.given_up.set()
+
+        self.assertEqual((waiting.outcome(), queued.outcome()), (["sold HOT"], ["sold HOT"]))
+        self.lanes.submit(["HOT"])
+        self.assertEqual(self.shop.tries[-1], ("HOT", False))
+
+    def test_a_locked_table_gives_no_sku_a_lane(self):
+        self.shop.given_up.set()
+        self.shop.sold = lambda code, **how: (
+            f"sold {code}" if how["is_patient"] else StockBusy(frozenset())
+        )
+
+        self.assertEqual(self.lanes.submit(["CUP"]), ["sold CUP"])
+        self.assertEqual(self.lanes.submit(["CUP"]), ["sold CUP"])
+        self.assertEqual(self.shop.tries, [("CUP", False), ("CUP", True)] * 2)
+
     def test_who_waits_gets_what_is_free_in_time(self):
         waiting = self.given_one_that_waits()
 
