@@ -6,6 +6,9 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest
 from django.urls import ResolverMatch
 
+# More than there are addresses without a variable part.
+ADDRESSES_MAX = 1000
+
 
 class Handler(WSGIHandler):
     """
@@ -44,7 +47,6 @@ class Handler(WSGIHandler):
             request.resolver_match = known
             return known
         found = super().resolve_request(request)
-        if not (found.args or found.kwargs):
-            # As many as there are addresses without a variable part.
+        if not (found.args or found.kwargs) and len(self._addresses) < ADDRESSES_MAX:
             self._addresses[request.path_info] = found
         return found

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import URLPattern
 from django.utils.functional import cached_property
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
 from config.problems import answer_to
@@ -65,7 +66,8 @@ class LeanVerb:
             if identified is not None:
                 call.user, call.auth = request.user, request.auth = identified  # type: ignore[attr-defined]
             for permission in self._permissions:
-                permission.has_permission(call, self._view)  # Ours raise, and say why.
+                if not permission.has_permission(call, self._view):
+                    raise PermissionDenied  # Ours raise by themselves, and say why.
             is_begun = True
             return self._verb(call, **found)
         except Exception as failure:  # noqa: BLE001 - answered, and logged where it is a bug

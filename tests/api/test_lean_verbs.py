@@ -8,6 +8,7 @@ from django.test import RequestFactory, TestCase
 
 from accounts import usecases as accounts
 from accounts.authentication import keyring
+from accounts.permissions import HasScope
 from config.lean import LeanVerb
 from orders import usecases
 from orders.api.views import OrderViewSet
@@ -68,6 +69,12 @@ class LeanVerbTests(TestCase):
         missing = {"order_id": "01890a5d-ac96-774b-bcce-b302099a8057", "key": self.key}
         assert self.both("retrieve", "GET", **missing)[0] == 404
         assert not Order.objects.exists()
+
+    def test_refuses_whom_a_permission_does_not_let_in(self):
+        closed = mock.patch.object(HasScope, "has_permission", return_value=False)
+        with closed:
+            status, told = self.both("create", "POST", key=self.key, idempotency_key="k")
+        assert (status, told["code"]) == (403, "forbidden")
 
     def test_answers_in_the_same_words(self):
         call = {"key": self.key, "body": json.dumps(ORDER).encode(), "idempotency_key": "k-1"}
