@@ -122,7 +122,8 @@ class _Attempt:
             self._has_worked = True
             committing.enter_context(_commit_span())
             # Inside the transaction of a test there is only a savepoint.
-            if self._flight is not None and not connection.savepoint_ids:
+            is_whole = not (connection.savepoint_ids or connection.needs_rollback)
+            if self._flight is not None and is_whole:
                 self._flight.commit()
         return result
 

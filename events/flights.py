@@ -52,5 +52,9 @@ class Flight(psycopg.Pipeline):
     def _process_results(self, queued: Any, results: Any) -> None:
         if queued is COMMIT:
             self.is_commit_skipped = results[0].status == ExecStatus.PIPELINE_ABORTED
+            if results[0].command_status == b"ROLLBACK":
+                # What COMMIT does to a transaction that has failed, and no error to the server.
+                self.is_commit_skipped = True
+                raise psycopg.OperationalError("COMMIT found a transaction that had failed")
             queued = None
         super()._process_results(queued, results)
