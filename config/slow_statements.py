@@ -114,14 +114,12 @@ def statement_of(frame: FrameType) -> str:
     What ends a pipeline waits for all that was sent, and is named by what it does.
     """
     asked = frame.f_locals.get("query")
+    if asked is None:
+        # In a pipeline it is waited for when its rows are read; by then execute() is over. What
+        # the cursor sent is of no use: of a statement that the server has prepared it keeps none.
+        asked = getattr(frame.f_locals.get("self"), "_last_query", None)
     if isinstance(asked, bytes):
         asked = asked.decode(errors="replace")
-    if asked is None:
-        cursor = frame.f_locals.get("self")
-        sent = getattr(cursor, "_query", None)
-        # Where values are put into the text by the client, only execute() knows it without.
-        if sent is not None and not isinstance(cursor, psycopg.ClientCursor):
-            asked = sent.query.decode(errors="replace")
     text = str(asked) if asked is not None else frame.f_code.co_name.upper()
     # Who sent it is told beside it.
     return " ".join(SENDER.sub("", text).split())[:STATEMENT_LENGTH_MAX]
