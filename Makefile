@@ -28,6 +28,15 @@ define install
 		cp requirements-$(1).txt .venv/installed-$(1).txt; }
 endef
 
+# gunicorn's parser in C comes as source only: without a compiler the one in Python serves.
+define install-fast
+	@cmp -s requirements-fast.txt .venv/installed-fast.txt || { \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+			--require-hashes -r requirements-fast.txt >/dev/null 2>&1 || \
+		echo "(no C compiler: gunicorn's parser in Python is used)"; \
+		cp requirements-fast.txt .venv/installed-fast.txt; }
+endef
+
 help: ## list what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
@@ -117,13 +126,9 @@ lock: venv-dev ## pin every dependency anew, with hashes, from requirements*.in
 
 venv: .venv/bin/python
 	$(call install,trial)
-	@# gunicorn's parser in C comes as source only: without a compiler the one in Python serves.
-	@cmp -s requirements-fast.txt .venv/installed-fast.txt || { \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-			--require-hashes -r requirements-fast.txt >/dev/null 2>&1 || \
-		echo "(no C compiler: gunicorn's parser in Python is used)"; \
-		cp requirements-fast.txt .venv/installed-fast.txt; }
+	$(install-fast)
 
 venv-dev: .venv/bin/python
 	$(call install,dev)
+	$(install-fast)
 	@cp requirements-trial.txt .venv/installed-trial.txt
