@@ -165,9 +165,10 @@ class SharedReads:
             heir.signal.release()
 
 
-# By address: Django makes a cache object for each thread or greenlet.
+# By address: Django makes a cache object for each thread or greenlet, and each connection has one.
 _guards: dict[str, Guard] = {}
 _shared: dict[str, SharedReads] = {}
+_clients: dict[str, Any] = {}
 
 
 class GuardedRedisCache(RedisCache):  # type: ignore[misc]
@@ -182,6 +183,11 @@ class GuardedRedisCache(RedisCache):  # type: ignore[misc]
         super().__init__(server, params)
         self._guard = _guards.setdefault(server, Guard())
         self._shared = _shared.setdefault(server, SharedReads())
+
+    @property
+    def client(self) -> Any:
+        """The client of this process: its pool of connections is made to be shared."""
+        return _clients.get(self._server) or _clients.setdefault(self._server, super().client)
 
     def get(self, key: Any, default: Any = None, version: Any = None, client: Any = None) -> Any:
         """
