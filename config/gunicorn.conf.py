@@ -26,7 +26,7 @@ from gunicorn.workers.base import Worker
 chdir = str(Path(__file__).resolve().parent.parent)
 sys.path.insert(0, chdir)
 
-from config import metrics_directory
+from config import collector, metrics_directory
 from config.answers import send_whole_answers
 from config.counting import count_cheaply
 from config.env import env_address, env_bool, env_int, env_text
@@ -47,7 +47,7 @@ else:
 count_cheaply()
 forwarded_allow_ips = env_text("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
 
-worker_class = "gevent"
+worker_class = "config.worker.Worker"
 # A worker saturates a core; more of them only share it.
 workers = env_int("WEB_CONCURRENCY", default=os.cpu_count() or 1, at_least=1, at_most=256)
 # Far more than the gate lets in: who is not accepted waits without an answer, who is accepted is
@@ -102,9 +102,7 @@ def when_ready(server: Arbiter) -> None:
     gc.collect()
     # The collector writes into the objects it visits, and a page written to is shared no more.
     gc.freeze()
-    # Calls leave it nothing to find (config.rest.let_go); at 700 objects it looked all the same, at
-    # every batch, for 0.7 % of the time. At 10,000 it looks once in thousands of orders, for 2 ms.
-    gc.set_threshold(10_000, 50, 10)
+    collector.settle()
 
 
 def child_exit(server: Arbiter, worker: Worker) -> None:

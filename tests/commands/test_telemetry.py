@@ -368,6 +368,7 @@ class LogTests:
         assert len({*traces, trace_id}) == 3
 
     def test_of_gunicorn_itself_has_the_same_form(self, server):
-        (start,) = lines_of(server, logger="gunicorn.error", message="Using worker: gevent")
+        message = "Using worker: config.worker.Worker"
+        (start,) = lines_of(server, logger="gunicorn.error", message=message)
 
         assert start["level"] == "info"

@@ -1,0 +1,407 @@
+"""The worker: gunicorn's for gevent, with a short way for requests that have nothing unusual."""
+
+import errno
+import io
+import os
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from email.utils import formatdate
+from functools import partial
+from importlib import import_module
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db import connections
+from gevent import socket
+from gunicorn import SERVER, SERVER_SOFTWARE, util
+from gunicorn.http import wsgi
+from gunicorn.http.body import Body, LengthReader
+from gunicorn.http.message import TOKEN_RE, HeaderPolicy
+from gunicorn.http.unreader import SocketUnreader
+from gunicorn.workers.ggevent import GeventWorker
+
+from config import collector
+from config.answers import Answer
+
+# What one read from the kernel may bring: a bulk of a hundred orders comes whole.
+PIECE_BYTES = 64 * 1024
+METHODS = {name.encode(): name for name in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD")}
+# A path and a query, all of it printable; two slashes, or a fragment, need a closer look.
+TARGET = re.compile(rb"/(?:[!\"$-.0-~][!\"$-~]*)?")
+# Of these depends how the request is read, or what becomes of the connection.
+DELICATE = frozenset(
+    {"EXPECT", "PROXY-CONNECTION", "TE", "TRAILER", "TRANSFER-ENCODING", "UPGRADE"}
+)
+# Names are looked up by the bytes that came; nobody fills the memory by inventing some.
+NAMES_MAX = 500
+LENGTH_DIGITS_MAX = 9
+NO_BODY = ("1", "204", "304")
+HUNG_UP = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
+
+Environ = dict[str, Any]
+
+
+class Ordinary(NamedTuple):
+    """A request that was read. body: what still reads it, None when it came whole."""
+
+    environ: Environ
+    body: LengthReader | None
+    rest: bytes
+
+
+class Resumed:
+    """A socket of which something was read already: it is read from here once more."""
+
+    def __init__(self, client: socket.socket, unread: bytes) -> None:
+        self._client = client
+        self._unread = unread
+
+    def recv(self, *arguments: Any) -> bytes:
+        """Return what was read before, then what comes."""
+        unread, self._unread = self._unread, b""
+        return unread or self._client.recv(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What gunicorn's answers want to know of a request."""
+
+    method: str
+    version: tuple[int, int] = (1, 1)
+
+    def should_close(self) -> bool:
+        """Tell whether the caller wants no other answer on this connection."""
+        return False
+
+
+class Told:
+    """What the application says of its answer: a start_response."""
+
+    __slots__ = ("headers", "status")
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
+    ) -> Callable[[bytes], None]:
+        """Keep it until there is a body."""
+        self.status, self.headers = status, headers
+        return _write
+
+
+def _write(_: bytes) -> None:
+    raise NotImplementedError("the body is what the application returns")
+
+
+class Worker(GeventWorker):  # type: ignore[misc]
+    """
+    A worker that reads and answers ordinary requests by itself, at half of what gunicorn takes.
+
+    Ordinary is what clients and proxies send all day: HTTP/1.1, the head in one piece, each header
+    once, a body of a known length. Nothing is refused here: whatever is unusual or wrong goes to
+    gunicorn with all its bytes, and so does all that follows on that connection. Without its parser
+    in C everything does.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._parse = parser(self.cfg)
+        self._scheme_keys = [
+            (f"HTTP_{name.replace('-', '_')}", secure)
+            for name, secure in self.cfg.secure_scheme_headers.items()
+        ]
+        self._keys: dict[bytes, str] = {}
+        self._names: set[str] = set()
+        self._silent_since: dict[socket.socket, float] = {}
+        self._under_way = 0
+        self._second = 0
+        self._standing = ""
+
+    # --- The life of a connection -----------------------------------------------------------------
+
+    def handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
+        """Serve a connection until one of both hangs up."""
+        try:
+            self._handle(listener, client, addr)
+        finally:
+            _let_go()
+
+    def _handle(self, listener: Any, client: socket.socket, addr: Any) -> None:
+        unread: bytes | None = b""
+        try:
+            if self._parse is not None and isinstance(addr, tuple):
+                client.setblocking(1)
+                unread = self._serve(client, self._common(listener, client, addr), addr)
+        except OSError as failure:
+            if failure.errno not in HUNG_UP:
+                self.log.exception("Socket error processing request.")
+            unread = None
+        except Exception as failure:  # noqa: BLE001 - answered and logged as gunicorn does
+            self.handle_error(None, client, addr, failure)
+            unread = None
+        if unread is None:
+            util.close(client)
+        else:
+            super().handle(listener, Resumed(client, unread) if unread else client, addr)
+
+    def handle_request(self, *arguments: Any) -> Any:
+        """Answer a request that gunicorn has read."""
+        self._under_way += 1
+        try:
+            return super().handle_request(*arguments)
+        finally:
+            self._ended()
+
+    def notify(self) -> None:
+        """Show that we live, each second, and hang up on who has said nothing for too long."""
+        super().notify()
+        self.hang_up(silent_since=time.monotonic() - self.cfg.keepalive)
+
+    def hang_up(self, *, silent_since: float) -> None:
+        """End the connections on which nothing came since then, by time.monotonic."""
+        for client, since in list(self._silent_since.items()):
+            if since < silent_since:
+                with suppress(OSError):  # It did so itself.
+                    client.shutdown(socket.SHUT_RDWR)
+
+    def _serve(self, client: socket.socket, common: Environ, addr: Any) -> bytes | None:
+        """Answer ordinary requests; return what is none, None when the connection is over."""
+        is_trusted = HeaderPolicy._peer_is_trusted_proxy(
+            SimpleNamespace(cfg=self.cfg, peer_addr=addr)
+        )
+        data = b""
+        while data or (data := self._received(client)):
+            request = self._read(data, client, common, is_trusted=is_trusted)
+            if request is None:
+                return data
+            self._under_way += 1
+            try:
+                is_open = self._answer(request.environ, client)
+            finally:
+                self._ended()
+            if not is_open or (request.body is not None and request.body.length):
+                break  # Where the next request begins is not known before the body was read.
+            data = request.rest
+        return None
+
+    def _received(self, client: socket.socket) -> bytes:
+        self._silent_since[client] = time.monotonic()
+        try:
+            data: bytes = client.recv(PIECE_BYTES)
+        finally:
+            del self._silent_since[client]
+        return data
+
+    def _ended(self) -> None:
+        self._under_way -= 1
+        if not self._under_way:
+            collector.rest()
+
+    # --- Requests ---------------------------------------------------------------------------------
+
+    def _common(self, listener: Any, client: socket.socket, addr: tuple[str, int]) -> Environ:
+        """Return what all requests of a connection have in common."""
+        server = listener.getsockname()
+        environ: Environ = wsgi.base_environ(self.cfg)
+        return environ | {
+            "gunicorn.socket": client,
+            "wsgi.multithread": True,
+            "wsgi.url_scheme": "http",
+            "REMOTE_ADDR": addr[0],
+            "REMOTE_PORT": str(addr[1]),
+            "SCRIPT_NAME": "",
+            "SERVER_NAME": server[0],
+            "SERVER_PORT": str(server[1]),
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "SERVER_SOFTWARE": SERVER_SOFTWARE,
+        }
+
+    def _read(
+        self, data: bytes, client: socket.socket, common: Environ, *, is_trusted: bool
+    ) -> Ordinary | None:
+        """Return the request that data begins with, None unless it is an ordinary one."""
+        if data.startswith(b"\r"):
+            return None  # The parser does not measure a line that follows an empty one.
+        try:
+            parsed = self._parse(data)  # type: ignore[misc]
+        except Exception:  # noqa: BLE001 - gunicorn says what is wrong, or waits for the rest
+            return None
+        method = METHODS.get(parsed["method"])
+        target = parsed["path"]
+        if not method or parsed["minor_version"] != 1 or not TARGET.fullmatch(target):
+            return None
+        environ = common.copy()
+        if not self._add_headers(environ, parsed["headers"], is_trusted=is_trusted):
+            return None
+        uri = str(target, "ascii")
+        path, _, query = uri.partition("?")
+        environ["REQUEST_METHOD"] = method
+        environ["RAW_URI"] = uri
+        environ["PATH_INFO"] = util.unquote_to_wsgi_str(path) if "%" in path else path
+        environ["QUERY_STRING"] = query
+        return self._with_body(environ, data, parsed["consumed"], client)
+
+    def _add_headers(
+        self, environ: Environ, headers: list[tuple[bytes, bytes]], *, is_trusted: bool
+    ) -> bool:
+        """Add headers to an environ; tell whether all of them are ordinary."""
+        for name, value in headers:
+            key = self._keys.get(name) or self._key_of(name)
+            if not key or key in environ:
+                return False
+            environ[key] = str(value, "latin-1")
+        if environ.get("HTTP_CONNECTION", "keep-alive").lower() != "keep-alive":
+            return False
+        return not is_trusted or self._settle_scheme(environ)
+
+    def _with_body(
+        self, environ: Environ, data: bytes, begin: int, client: socket.socket
+    ) -> Ordinary | None:
+        told = environ.get("CONTENT_LENGTH", "0")
+        if not (told.isascii() and told.isdigit() and len(told) <= LENGTH_DIGITS_MAX):
+            return None
+        end = begin + int(told)
+        if end <= len(data):
+            environ["wsgi.input"] = io.BytesIO(data[begin:end])
+            return Ordinary(environ, None, data[end:])
+        if end - begin > settings.BULK_BODY_BYTES_MAX:
+            return None  # Nobody is going to read it.
+        unreader = SocketUnreader(client)
+        unreader.unread(data[begin:])
+        body = LengthReader(unreader, end - begin)
+        environ["wsgi.input"] = Body(body)
+        return Ordinary(environ, body, b"")
+
+    def _key_of(self, name: bytes) -> str:
+        """Return where a header is found in the environ, "" for one that is not ordinary."""
+        text = str(name, "latin-1").upper()
+        if "_" in text or text in DELICATE:
+            return ""
+        key = text.replace("-", "_")
+        if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+            key = f"HTTP_{key}"
+        if len(self._keys) < NAMES_MAX:
+            self._keys[name] = key
+        return key
+
+    def _settle_scheme(self, environ: Environ) -> bool:
+        """Believe a proxy how it was called; False when it says two things."""
+        told = {
+            "https" if environ[key] == secure else "http"
+            for key, secure in self._scheme_keys
+            if key in environ
+        }
+        if told:
+            environ["wsgi.url_scheme"] = told.pop()
+        return not told
+
+    # --- Answers ----------------------------------------------------------------------------------
+
+    def _answer(self, environ: Environ, client: socket.socket) -> bool:
+        """Have a request answered; tell whether the connection goes on."""
+        told = Told()
+        chunks = self.wsgi(environ, told)
+        try:
+            if type(chunks) is list and environ["REQUEST_METHOD"] != "HEAD":
+                body = b"".join(chunks)
+                head = self._head(told, len(body))
+                if head is not None:
+                    whole = head + body
+                    sent = client.send(whole)
+                    if sent < len(whole):
+                        client.sendall(memoryview(whole)[sent:])
+                    return bool(self.alive)
+            return self._stream(Asked(environ["REQUEST_METHOD"]), client, told, chunks)
+        finally:
+            close = getattr(chunks, "close", None)
+            if close is not None:
+                close()
+
+    def _stream(self, asked: Asked, client: socket.socket, told: Told, chunks: Any) -> bool:
+        """Answer in gunicorn's way; tell whether the connection goes on."""
+        answer = Answer(asked, client, self.cfg)
+        if not self.alive:
+            answer.force_close()
+        try:
+            answer.start_response(told.status, told.headers)
+            if isinstance(chunks, wsgi.FileWrapper):
+                answer.write_file(chunks)
+            else:
+                for chunk in chunks:
+                    answer.write(chunk)
+            answer.close()
+        except Exception:
+            if not answer.headers_sent:
+                raise
+            # Whoever reads must not take for whole what is not: it ends without its end.
+            self.log.exception("Error handling request")
+            return False
+        return not answer.should_close()
+
+    def _head(self, told: Told, length: int) -> bytes | None:
+        """Return the head of an answer with so long a body, None unless it is an ordinary one."""
+        if told.status.startswith(NO_BODY):
+            return None
+        values = [told.status]
+        lines = [f"HTTP/1.1 {told.status}\r\n", self._standing_lines()]
+        told_length = None
+        for name, value in told.headers:
+            if name not in self._names and not self._is_plain(name):
+                return None
+            if name == "Content-Length":
+                told_length = value
+            values.append(value)
+            lines.append(f"{name}: {value}\r\n")
+        if told_length != str(length) or not wsgi.HEADER_VALUE_RE.fullmatch("".join(values)):
+            return None
+        lines.append("\r\n")
+        return "".join(lines).encode("latin-1")
+
+    def _is_plain(self, name: str) -> bool:
+        is_plain = bool(TOKEN_RE.fullmatch(name)) and not util.is_hoppish(name)
+        if is_plain and len(self._names) < NAMES_MAX:
+            self._names.add(name)
+        return is_plain
+
+    def _standing_lines(self) -> str:
+        """Return what all heads of this second say."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            date = formatdate(second, usegmt=True)
+            self._standing = f"Server: {SERVER}\r\nDate: {date}\r\nConnection: "
+        return f"{self._standing}{'keep-alive' if self.alive else 'close'}\r\n"
+
+
+def _let_go() -> None:
+    """
+    Take apart what this greenlet has of Django's, now that its connection is over.
+
+    A database wrapper and its helpers hold each other, and only the collector could free them.
+    """
+    for wrapper in connections.all(initialized_only=True):
+        wrapper.close()
+        vars(wrapper).clear()
+
+
+def parser(cfg: Any) -> Callable[[bytes], Any] | None:
+    """Return what parses the head of a request, None where all is gunicorn's to read."""
+    is_plain = not cfg.is_ssl and cfg.http2_cleartext == "off" and cfg.proxy_protocol == "off"
+    is_at_root = not os.environ.get("SCRIPT_NAME")
+    if not (is_plain and is_at_root and cfg.keepalive and cfg.http_parser != "python"):
+        return None
+    try:
+        parse = import_module("gunicorn_h1c").parse_request
+    except ImportError:
+        return None
+    return partial(
+        parse,
+        limit_request_line=cfg.limit_request_line,
+        limit_request_fields=cfg.limit_request_fields,
+        limit_request_field_size=cfg.limit_request_field_size,
+    )
