@@ -9,6 +9,7 @@ are counted and not logged.
 import io
 import time
 from collections.abc import Callable, Iterable
+from http import HTTPStatus
 from typing import Any, NamedTuple, cast
 
 from django.conf import settings
@@ -19,7 +20,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from config.errors import AppError, MalformedRequest
 from config.gate import Gate, Overloaded, Rank, places_of, rank_of
 from config.health import PROBES
-from config.problems import is_for_people, problem_response
+from config.problems import is_for_people, problem
 from config.request_ids import request_id_from, trace_id_from
 from config.slow_bodies import SlowBodies
 
@@ -130,9 +131,12 @@ class Admission:
 
         Raises BodyTooSlow, and MalformedRequest when the caller hung up in its midst.
         """
+        stream = environ["wsgi.input"]
+        if type(stream) is io.BytesIO and stream.getbuffer().nbytes == length:
+            return  # It came whole.
         with self.slow_bodies.bounded(environ.get("gunicorn.socket"), deadline=deadline):
             try:
-                body = environ["wsgi.input"].read(length)
+                body = stream.read(length)
             except OSError:
                 body = b""  # It hung up, or was hung up on.
         if len(body) < length:
@@ -184,16 +188,15 @@ def _refuse(environ: Environ, start_response: StartResponse, refusal: AppError) 
     trace_id = trace_id_from(environ.get("HTTP_TRACEPARENT"))
     request_id = request_id_from(environ.get("HTTP_X_REQUEST_ID"), trace_id=trace_id)
     asked = cast(HttpRequest, _Asked(path, path, trace_id, request_id))
-    answer = problem_response(asked, refusal)
-    body = answer.content
+    status, headers, body = problem(asked, refusal)
     if is_for_people(asked):
         body = BUSY_PAGE
-        answer.headers["Content-Type"] = "text/html; charset=utf-8"
-        answer.headers["Content-Length"] = str(len(body))
-    answer.headers["X-Request-Id"] = request_id
-    answer.headers["X-Content-Type-Options"] = "nosniff"
-    answer.headers["Cache-Control"] = "no-store"
-    start_response(f"{answer.status_code} {answer.reason_phrase}", list(answer.headers.items()))
+        headers["Content-Type"] = "text/html; charset=utf-8"
+        headers["Content-Length"] = str(len(body))
+    headers["X-Request-Id"] = request_id
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Cache-Control"] = "no-store"
+    start_response(f"{status} {HTTPStatus(status).phrase}", list(headers.items()))
     return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
 
 

@@ -146,9 +146,19 @@ def problem_response(request: HttpRequest, refusal: Any) -> HttpResponse:
 
     Works outside of Django REST framework, also where no middleware has run.
     """
+    status, headers, body = problem(request, refusal)
+    response = HttpResponse(body, status=status, headers=headers)
+    # Refusals are normal trade, and bugs are logged where they are caught, with their trace.
+    response._has_been_logged = True  # type: ignore[attr-defined]
+    response.problem_code = refusal.code  # type: ignore[attr-defined]
+    return response
+
+
+def problem(request: HttpRequest, refusal: Any) -> tuple[int, dict[str, str], bytes]:
+    """Return the status, the headers and the body that tell a refusal, and count it."""
     refusals_with(refusal.code).inc()
     status = STATUS_BY_KIND[refusal.kind]
-    headers = dict(getattr(refusal, "headers", {}))
+    headers = {"Content-Type": "application/problem+json", **getattr(refusal, "headers", {})}
     retry_after_s = getattr(refusal, "retry_after_s", None)
     if retry_after_s is None and refusal.kind in ("unavailable", "too_many"):
         # Not the same second for all: they would come back together.
@@ -158,16 +168,7 @@ def problem_response(request: HttpRequest, refusal: Any) -> HttpResponse:
     body = _dump(_members(request, refusal, status))
     # The length is said here because no other middleware may come to see this answer.
     headers["Content-Length"] = str(len(body))
-    response = HttpResponse(
-        body,
-        status=status,
-        content_type="application/problem+json",
-        headers=headers,
-    )
-    # Refusals are normal trade, and bugs are logged where they are caught, with their trace.
-    response._has_been_logged = True  # type: ignore[attr-defined]
-    response.problem_code = refusal.code  # type: ignore[attr-defined]
-    return response
+    return status, headers, body
 
 
 # --- What Django calls outside of Django REST framework: named in config.urls ----------------

@@ -175,7 +175,7 @@ if SLUICE_ROLE == "web":
 
 # One worker's, each. Orders under way wait in group commit and hold no connection; other calls
 # hold one sooner or later, and some of each call is no query: so twice as many as there are.
-GATE_ORDERS_MAX = env_int("GATE_ORDERS_MAX", default=256, at_least=1)
+GATE_ORDERS_MAX = env_int("GATE_ORDERS_MAX", default=128, at_least=1)
 GATE_OTHERS_MAX = env_int("GATE_OTHERS_MAX", default=2 * DB_POOL_SIZE, at_least=1)
 GATE_WAITING_MAX = env_int("GATE_WAITING_MAX", default=128, at_least=0)
 GATE_WAIT_MS_MAX = env_int("GATE_WAIT_MS_MAX", default=500, at_least=0, at_most=10_000)

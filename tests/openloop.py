@@ -31,16 +31,17 @@ class Told:
 class Line:
     """One connection, kept alive, with at most one request under way."""
 
-    __slots__ = ("due", "name", "received", "socket")
+    __slots__ = ("due", "is_idle", "name", "received", "socket")
 
     def __init__(self, port: int) -> None:
+        self.is_idle = True
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self.received = b""
 
     def send(self, name: str, request: bytes, due: float) -> None:
-        self.name, self.due, self.received = name, due, b""
+        self.name, self.due, self.received, self.is_idle = name, due, b"", False
         if self.socket.send(request) != len(request):
             raise OSError("the request was not taken at once")
 
@@ -103,7 +104,7 @@ class Loop:
         while len(self._idle) < len(self._lines) and time.monotonic() < until:
             self._receive(began, 0.1)
         for line in self._lines.values():
-            if line not in self._idle:
+            if not line.is_idle:
                 self.told.append(Told(line.name, LOST, line.due, 5.0))
             line.socket.close()
         self._poll.close()
@@ -135,11 +136,12 @@ class Loop:
                 status = LOST
             if status is None:
                 continue
-            if line not in self._idle:
+            if not line.is_idle:
                 self._note(line, status, time.monotonic() - began)
             if status == LOST:
                 self._drop(number, line)
-            else:
+            elif not line.is_idle:
+                line.is_idle = True
                 self._idle.append(line)
 
     def _note(self, line: Line, status: int, now: float) -> None:
@@ -149,7 +151,7 @@ class Loop:
         self._poll.unregister(number)
         line.socket.close()
         del self._lines[number]
-        if line in self._idle:
+        if line.is_idle:
             self._idle.remove(line)
 
 

@@ -29,8 +29,10 @@ def shop() -> Iterator[Server]:
 
 
 def orders_of(server: Server) -> Make:
+    # Made beforehand but for their keys: the caller shares the cores with the service.
     address, seed = Address(server.port, server.api_key), secrets.token_hex(4)
-    return lambda n: ("order", address.order(f"{seed}-{n}", [(f"BUSY-{n % SKUS}", 1)]))
+    orders = [address.order("%b", [(f"BUSY-{n}", 1)]) for n in range(SKUS)]
+    return lambda n: ("order", orders[n % SKUS] % f"{seed}-{n}".encode())
 
 
 def orders_and_lists_of(server: Server) -> Make:
