@@ -92,7 +92,7 @@ bench: venv-dev bench/.venv/gin-peer ## orders a second beside Flask, FastAPI an
 bench-quick: venv-dev bench/.venv/gin-peer ## the same with fewer peers, in three minutes
 	SLUICE_ENV=trial $(BIN)/python -m bench.compare --quick
 
-bench-scale: venv-dev ## how the cost of an order grows, to 10 million of them; 60 GB of free disk
+bench-scale: venv-dev ## how the cost of an order grows, to 10 million of them; 50 GB of free disk
 	SLUICE_ENV=trial $(BIN)/python -m bench.scale
 
 bench-deps: ## install what the peers are built with (Debian; as root or with sudo)

@@ -89,8 +89,8 @@ class Scale:
         needed = self.bytes_per_order * sum(sizes)
         free = shutil.disk_usage(self.bench.folder).free
         told = f"{needed / 1e9:.0f} GB of orders, {free / 1e9:.0f} GB of disk are free"
-        if free < 2 * needed:
-            raise SystemExit(f"{told}: less than twice as much. Take fewer: --millions")
+        if 2 * free < 3 * needed:
+            raise SystemExit(f"{told}: less than half as much again. Take fewer: --millions")
         self.say(told)
         for size in (0, *sizes):
             database = self.bench.create(f"orders_{size}")

@@ -1,5 +1,6 @@
 """Orders, as they were placed, and what became of them."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 from django.conf import settings
@@ -96,6 +97,10 @@ class Order(models.Model):
     @property
     def state(self) -> OrderState:
         """All that decides what may become of it; reads its lines."""
+        return self.state_with(line.state for line in self.lines.all())
+
+    def state_with(self, lines: Iterable[LineState]) -> OrderState:
+        """Return all that decides what may become of it, with lines that were read already."""
         return OrderState(
             id=self.id,
             account_id=self.account_id,
@@ -103,7 +108,7 @@ class Order(models.Model):
             status=Status(self.status),
             currency=self.currency,
             total_minor=self.total_minor,
-            lines=tuple(line.state for line in self.lines.all()),
+            lines=tuple(lines),
             authorized_minor=self.authorized_minor,
             captured_minor=self.captured_minor,
             refunded_minor=self.refunded_minor,

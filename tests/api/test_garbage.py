@@ -7,6 +7,7 @@ from itertools import count
 from django.test import RequestFactory, TestCase
 
 from config.handler import Handler
+from orders.models import Order
 from rollout.codepath import override
 from tests.builders import given_api_key, given_stock
 
@@ -48,3 +49,13 @@ class GarbageTests(TestCase):
 
         with override(orders_place="v1"):
             assert self.garbage_of("POST", "/api/v1/orders", order) < 1
+
+    def test_of_reading_an_order_is_none(self):
+        order = {"customer": "c-17", "lines": [{"sku": "CUP", "quantity": 1}]}
+        with override(orders_place="v1"):
+            self.call("POST", "/api/v1/orders", order)
+        path = f"/api/v1/orders/{Order.objects.get().pk}"
+
+        for version in ("v1", "v2"):
+            with override(orders_get=version):
+                assert self.garbage_of("GET", path) < 1
