@@ -184,9 +184,13 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 is_open = self._answer(request.environ, client)
             finally:
                 self._ended()
-            if not is_open or (request.body is not None and request.body.length):
-                break  # Where the next request begins is not known before the body was read.
+            if not is_open:
+                break
             data = request.rest
+            if request.body is not None:
+                if request.body.length:
+                    break  # Where the next request begins is not known before the body was read.
+                data = request.body.unreader.take_buffered()
         return None
 
     def _received(self, client: socket.socket) -> bytes:

@@ -177,6 +177,13 @@ class BothWaysTests:
             assert first["body"] == '{"customer": "c-17"}'
             assert (second["body"], second["REQUEST_METHOD"]) == ("", "POST")
 
+    def test_a_request_that_comes_with_the_end_of_a_body_is_answered_too(self):
+        whole, following = request(body="x" * 50), request(target="/following")
+
+        first, second = environs(both([whole[:-20], whole[-20:] + following]))
+
+        assert (first["body"], second["PATH_INFO"]) == ("x" * 50, "/following")
+
     def test_a_body_that_ends_early_is_told_short_and_nothing_follows(self):
         whole = request(body="x" * 50)
 
