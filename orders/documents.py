@@ -7,7 +7,7 @@ from uuid import UUID
 
 from orders.models import Order
 from orders.rules import NewOrder
-from orders.states import FulfillmentStatus, LineState, OrderState, PaymentStatus, Status
+from orders.states import FulfillmentStatus, LineState, PaymentStatus, Status
 
 ETAG = re.compile(r'"[0-9]{1,9}"')
 
@@ -57,9 +57,9 @@ def placed_document(order: NewOrder) -> dict[str, Any]:
     }
 
 
-def stored_document(order: Order, state: OrderState | None = None) -> dict[str, Any]:
-    """Return the document of a row; state: as it was read with it, else its lines came with it."""
-    state = state or order.state
+def stored_document(order: Order) -> dict[str, Any]:
+    """Return the document of a row that came with its lines."""
+    state = order.state
     return {
         "id": str(order.pk),
         "number": order.number,

@@ -53,6 +53,9 @@ class Order(models.Model):
     )
     pay_before = models.DateTimeField(null=True)
 
+    # Of an order that was read to be shown: no line that holds its order, and is held by it.
+    read_state: OrderState | None = None
+
     class Meta:
         permissions = [
             ("cancel_order", "Can cancel units of orders"),
@@ -96,8 +99,8 @@ class Order(models.Model):
 
     @property
     def state(self) -> OrderState:
-        """All that decides what may become of it; reads its lines."""
-        return self.state_with(line.state for line in self.lines.all())
+        """All that decides what may become of it; reads its lines unless it was read with them."""
+        return self.read_state or self.state_with(line.state for line in self.lines.all())
 
     def state_with(self, lines: Iterable[LineState]) -> OrderState:
         """Return all that decides what may become of it, with lines that were read already."""

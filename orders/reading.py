@@ -29,8 +29,8 @@ class OrderText:
 @use_case("orders.read_order")
 def read_from_database(order_id: UUID, *, account_id: int | None, is_fresh: bool) -> OrderText:
     """Return an order as it is now; raises OrderNotFound. account_id None sees all accounts."""
-    order, state = storage.read_order(order_id, account_id=account_id)
-    return OrderText(orjson.dumps(stored_document(order, state)).decode(), etag(order.version))
+    order = storage.read_order(order_id, account_id=account_id)
+    return OrderText(orjson.dumps(stored_document(order)).decode(), etag(order.version))
 
 
 @use_case("orders.read_order")

@@ -56,13 +56,17 @@ SELECT o, n, sku, q, p, q * p, coalesce(w, 0)
   FROM jsonb_to_recordset(%s::jsonb) AS r(o uuid, n int, sku text, q int, p bigint, w int)
 """
 
+# The columns of a line of which LineState is made.
+LINE_STATE = (
+    "position", "sku", "quantity", "unit_price_minor",
+    "cancelled_quantity", "fulfilled_quantity", "returned_quantity", "backordered",
+)  # fmt: skip
 _COLUMNS = [field for field in Order._meta.concrete_fields if field.column]
 _JSON = [n for n, field in enumerate(_COLUMNS) if isinstance(field, JSONField)]
 READ_ORDER = f"""
 SELECT {", ".join(f"o.{field.column}" for field in _COLUMNS)},
-       (SELECT jsonb_agg(jsonb_build_array(
-                   l.position, l.sku, l.quantity, l.unit_price_minor, l.cancelled_quantity,
-                   l.fulfilled_quantity, l.returned_quantity, l.backordered) ORDER BY l.position)
+       (SELECT jsonb_agg(jsonb_build_array({", ".join(f"l.{name}" for name in LINE_STATE)})
+                         ORDER BY l.position)
           FROM orders_line l WHERE l.order_id = o.id)
   FROM orders_order o
  WHERE o.id = %s
@@ -203,12 +207,11 @@ def get_order(order_id: UUID, *, account_id: int | None) -> Order:
     return order
 
 
-def read_order(order_id: UUID, *, account_id: int | None) -> tuple[Order, OrderState]:
+def read_order(order_id: UUID, *, account_id: int | None) -> Order:
     """
-    Return an order, and its state; raises OrderNotFound, also for another account's order.
+    Return an order to be shown; raises OrderNotFound, also for another account's order.
 
-    As get_order, in one statement and a third of the time: the lines come as JSON, and no object
-    holds another that holds it.
+    In one statement and a third of the time of get_order, and without work for the collector.
     """
     with connection.cursor() as cursor:
         cursor.execute(READ_ORDER, (order_id,))
@@ -221,7 +224,8 @@ def read_order(order_id: UUID, *, account_id: int | None) -> tuple[Order, OrderS
     order = Order.from_db(connection.alias, [field.attname for field in _COLUMNS], values)
     if account_id not in (None, order.account_id):
         raise OrderNotFound
-    return order, order.state_with(LineState(*line) for line in json.loads(lines))
+    order.read_state = order.state_with(LineState(*line) for line in json.loads(lines))
+    return order
 
 
 def list_orders(*, account_id: int | None, where: OrderFilter = EVERY_ORDER) -> QuerySet[Order]:
@@ -257,7 +261,7 @@ def list_newest(
     *, account_id: int | None, where: OrderFilter, before_id: UUID | None, limit: int
 ) -> list[Order]:
     """
-    Return at most limit orders with their lines, newest first, those with an id before before_id.
+    Return at most limit orders to be shown, newest first, those with an id before before_id.
 
     account_id None sees every account's: each account's newest are looked for in its own indexes,
     one query whatever their number.
@@ -266,18 +270,26 @@ def list_newest(
     if not accounts:
         return []
     if len(accounts) == 1:  # Of one alone Django makes no union.
-        return list(_newest(accounts[0], where, before_id)[:limit])
-    ids = [
-        _newest(account, where, before_id).prefetch_related(None).values("pk")[:limit]
-        for account in accounts
-    ]
+        return _read(_newest(accounts[0], where, before_id)[:limit])
+    ids = [_newest(account, where, before_id).values("pk")[:limit] for account in accounts]
     newest = ids[0].union(*ids[1:], all=True).order_by("-pk")[:limit]
-    return list(list_by_id([row["pk"] for row in newest]))
+    return _read(list_by_id([row["pk"] for row in newest]).prefetch_related(None))
 
 
 def _newest(account_id: int, where: OrderFilter, before_id: UUID | None) -> QuerySet[Order]:
-    orders = list_orders(account_id=account_id, where=where)
+    orders = list_orders(account_id=account_id, where=where).prefetch_related(None)
     return orders if before_id is None else orders.filter(pk__lt=before_id)
+
+
+def _read(query: QuerySet[Order]) -> list[Order]:
+    orders = {order.pk: order for order in query}
+    lines: dict[UUID, list[LineState]] = {order_id: [] for order_id in orders}
+    found = Line.objects.filter(order_id__in=orders).order_by("order_id", "position")
+    for order_id, *line in found.values_list("order_id", *LINE_STATE):
+        lines[order_id].append(LineState(*line))
+    for order_id, order in orders.items():
+        order.read_state = order.state_with(lines[order_id])
+    return list(orders.values())
 
 
 def list_accounts() -> list[int]:

@@ -59,3 +59,15 @@ class GarbageTests(TestCase):
         for version in ("v1", "v2"):
             with override(orders_get=version):
                 assert self.garbage_of("GET", path) < 1
+
+    def test_of_a_list_is_that_of_its_queries(self):
+        order = {"customer": "c-17", "lines": [{"sku": "CUP", "quantity": 1}]}
+        left = []
+        for _ in range(2):
+            with override(orders_place="v1"):
+                for _ in range(10):
+                    self.call("POST", "/api/v1/orders", order)
+            left.append(self.garbage_of("GET", "/api/v1/orders?limit=20"))
+
+        # The queries are Django's, and hold what they ask for; ten orders would be 130 objects.
+        assert left[1] - left[0] < 50

@@ -5,7 +5,8 @@ from orders.documents import stored_document
 from orders.models import Line, Order
 from orders.rules import OrderNotFound
 from orders.states import Attention
-from orders.usecases import place_order
+from orders.storage import EVERY_ORDER
+from orders.usecases import list_orders, place_order
 from tests.builders import NOON, TESTER, a_draft, a_request, given_account, given_stock
 from tests.committed import CommittedTestCase
 
@@ -26,10 +27,13 @@ class OrderReadingTests(CommittedTestCase):
         return Order.objects.latest("number")
 
     def assert_read_alike(self, order):
-        read, state = storage.read_order(order.pk, account_id=self.account)
         found = storage.get_order(order.pk, account_id=self.account)
-        assert stored_document(read, state) == stored_document(found)
-        assert state == found.state
+        (listed,), _ = list_orders(
+            account_id=self.account, where=EVERY_ORDER, before_id=None, limit=1
+        )
+        for read in (storage.read_order(order.pk, account_id=self.account), listed):
+            assert stored_document(read) == stored_document(found)
+            assert read.state == found.state
 
     def test_of_one_that_was_just_placed(self):
         self.assert_read_alike(self.placed())
