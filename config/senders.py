@@ -15,9 +15,10 @@ def serve(method: str, route: str) -> None:
     """Let what this greenlet sends from now on be signed, as sent for a route."""
     _note_route()(f"{method} {route}")
     wrappers = connection.execute_wrappers
-    # The list lives as long as the greenlet, which serves all requests of its connection.
+    # The list lives as long as the greenlet, which serves all requests of its connection. First in
+    # it: who has added another for a while, as overload does, takes the last one away again.
     if _sign not in wrappers:
-        wrappers.append(_sign)
+        wrappers.insert(0, _sign)
 
 
 def sender_of(statement: str) -> tuple[str, str]:

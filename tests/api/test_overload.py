@@ -16,6 +16,7 @@ from config.gate import Rank
 from config.overload import Admission, DeadlineExceeded
 from config.wsgi import application
 from tests.api.test_problems import MEMBERS
+from tests.builders import given_api_key
 
 GATE = {
     "GATE_ORDERS_MAX": 2,
@@ -213,3 +214,17 @@ class DeadlineTests(TestCase):
         answer = Answer(Admission(self.ask_database), environ_of("DELETE", "/api/v1/orders"))
 
         assert answer.content == b"served"
+
+
+class ReadingTests(TestCase):
+    def test_a_connection_that_reads_all_day_carries_nothing_along(self):
+        self.addCleanup(connection.execute_wrappers.clear)
+        key = given_api_key()
+        more = {"HTTP_HOST": "localhost", "QUERY_STRING": "", "HTTP_AUTHORIZATION": f"Bearer {key}"}
+        behind = []
+        for _ in range(3):
+            answer = Answer(application, environ_of("GET", "/api/v1/orders", **more))
+            assert answer.status == 200
+            behind.append(len(connection.execute_wrappers))
+
+        assert behind == [1, 1, 1]  # Who signs the statements.
