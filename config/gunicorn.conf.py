@@ -65,8 +65,9 @@ keepalive = 20
 graceful_timeout = 30
 timeout = 30  # How long a worker may be deaf, not how long a request may take.
 
-# The parser in C where it is installed. Whatever it refuses is answered in plain text.
-http_parser = "auto"
+# What config.worker leaves to gunicorn is unusual: for that its strict parser, in Python. Whatever
+# it refuses is answered in plain text.
+http_parser = "python"
 limit_request_line = 4094
 limit_request_fields = 60
 limit_request_field_size = 8190

@@ -14,6 +14,7 @@ from importlib import import_module
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import gevent
 from django.conf import settings
 from django.db import connections
 from gevent import socket
@@ -45,11 +46,24 @@ HUNG_UP = frozenset({errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN})
 Environ = dict[str, Any]
 
 
+class Remainder(LengthReader):  # type: ignore[misc]
+    """What is left of a body. length: so many bytes still, also when the caller sends no more."""
+
+    length: int
+
+    def read(self, size: int) -> bytes:
+        """Return at most so many of them, fewer where it ended early."""
+        before = self.length
+        data: bytes = super().read(size)
+        self.length = before - len(data)
+        return data
+
+
 class Ordinary(NamedTuple):
     """A request that was read. body: what still reads it, None when it came whole."""
 
     environ: Environ
-    body: LengthReader | None
+    body: Remainder | None
     rest: bytes
 
 
@@ -82,9 +96,12 @@ class Asked:
 
 
 class Told:
-    """What the application says of its answer: a start_response."""
+    """What the application says of its answer: a start_response. is_begun: the caller has some."""
 
-    __slots__ = ("headers", "status")
+    __slots__ = ("headers", "is_begun", "status")
+
+    def __init__(self) -> None:
+        self.is_begun = False
 
     def __call__(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
@@ -104,7 +121,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     Ordinary is what clients and proxies send all day: HTTP/1.1, the head in one piece, each header
     once, a body of a known length. Nothing is refused here: whatever is unusual or wrong goes to
-    gunicorn with all its bytes, and so does all that follows on that connection. Without its parser
+    gunicorn with all its bytes, and so does all that follows on that connection. Without the parser
     in C everything does.
     """
 
@@ -141,6 +158,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
             if failure.errno not in HUNG_UP:
                 self.log.exception("Socket error processing request.")
             unread = None
+        except SystemExit:
+            unread = None  # Of one call: all others go on.
         except Exception as failure:  # noqa: BLE001 - answered and logged as gunicorn does
             self.handle_error(None, client, addr, failure)
             unread = None
@@ -191,12 +210,18 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 if request.body.length:
                     break  # Where the next request begins is not known before the body was read.
                 data = request.body.unreader.take_buffered()
+            if data:
+                gevent.sleep(0)  # Who sends many at once must not keep all others waiting.
         return None
 
     def _received(self, client: socket.socket) -> bytes:
         self._silent_since[client] = time.monotonic()
         try:
             data: bytes = client.recv(PIECE_BYTES)
+        except OSError as failure:
+            if failure.errno != errno.EBADF:
+                raise
+            data = b""  # We hung up: so gevent tells who waits.
         finally:
             del self._silent_since[client]
         return data
@@ -229,15 +254,16 @@ class Worker(GeventWorker):  # type: ignore[misc]
         self, data: bytes, client: socket.socket, common: Environ, *, is_trusted: bool
     ) -> Ordinary | None:
         """Return the request that data begins with, None unless it is an ordinary one."""
-        if data.startswith(b"\r"):
-            return None  # The parser does not measure a line that follows an empty one.
         try:
             parsed = self._parse(data)  # type: ignore[misc]
         except Exception:  # noqa: BLE001 - gunicorn says what is wrong, or waits for the rest
             return None
-        method = METHODS.get(parsed["method"])
-        target = parsed["path"]
-        if not method or parsed["minor_version"] != 1 or not TARGET.fullmatch(target):
+        method, target, end = METHODS.get(parsed["method"]), parsed["path"], parsed["consumed"]
+        if not method or not TARGET.fullmatch(target):
+            return None
+        # The parser in C forgives what others may read in another way: spaces, and ends of lines.
+        is_strict = data.startswith(b"%b %b HTTP/1.1\r\n" % (parsed["method"], target))
+        if not is_strict or data.count(b"\n", 0, end) != data.count(b"\r\n", 0, end):
             return None
         environ = common.copy()
         if not self._add_headers(environ, parsed["headers"], is_trusted=is_trusted):
@@ -248,7 +274,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         environ["RAW_URI"] = uri
         environ["PATH_INFO"] = util.unquote_to_wsgi_str(path) if "%" in path else path
         environ["QUERY_STRING"] = query
-        return self._with_body(environ, data, parsed["consumed"], client)
+        return self._with_body(environ, data, end, client)
 
     def _add_headers(
         self, environ: Environ, headers: list[tuple[bytes, bytes]], *, is_trusted: bool
@@ -277,14 +303,15 @@ class Worker(GeventWorker):  # type: ignore[misc]
             return None  # Nobody is going to read it.
         unreader = SocketUnreader(client)
         unreader.unread(data[begin:])
-        body = LengthReader(unreader, end - begin)
+        body = Remainder(unreader, end - begin)
         environ["wsgi.input"] = Body(body)
         return Ordinary(environ, body, b"")
 
     def _key_of(self, name: bytes) -> str:
         """Return where a header is found in the environ, "" for one that is not ordinary."""
         text = str(name, "latin-1").upper()
-        if "_" in text or text in DELICATE:
+        # Without a name: a line that goes on where the one before it ended.
+        if not text or "_" in text or text in DELICATE:
             return ""
         key = text.replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
@@ -309,27 +336,42 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _answer(self, environ: Environ, client: socket.socket) -> bool:
         """Have a request answered; tell whether the connection goes on."""
         told = Told()
-        chunks = self.wsgi(environ, told)
+        # Decided once: what the head promises is kept, also when we are told to stop meanwhile.
+        is_open = bool(self.alive)
         try:
-            if type(chunks) is list and environ["REQUEST_METHOD"] != "HEAD":
-                body = b"".join(chunks)
-                head = self._head(told, len(body))
-                if head is not None:
-                    whole = head + body
-                    sent = client.send(whole)
-                    if sent < len(whole):
-                        client.sendall(memoryview(whole)[sent:])
-                    return bool(self.alive)
-            return self._stream(Asked(environ["REQUEST_METHOD"]), client, told, chunks)
-        finally:
-            close = getattr(chunks, "close", None)
-            if close is not None:
-                close()
+            chunks = self.wsgi(environ, told)
+            try:
+                is_open = self._send(environ["REQUEST_METHOD"], client, told, chunks, is_open)
+            finally:
+                if hasattr(chunks, "close"):
+                    chunks.close()
+        except OSError:
+            raise  # It hung up.
+        except Exception:
+            if not told.is_begun:
+                raise
+            # No second answer behind this one: whoever reads would take it for that to his next
+            # call. And none that seems whole: a stream that breaks ends without its end.
+            self.log.exception("Error handling request")
+            return False
+        return is_open
 
-    def _stream(self, asked: Asked, client: socket.socket, told: Told, chunks: Any) -> bool:
-        """Answer in gunicorn's way; tell whether the connection goes on."""
-        answer = Answer(asked, client, self.cfg)
-        if not self.alive:
+    def _send(
+        self, method: str, client: socket.socket, told: Told, chunks: Any, is_open: bool
+    ) -> bool:
+        """Send an answer; tell whether the connection goes on."""
+        if type(chunks) is list and method != "HEAD":
+            body = b"".join(chunks)
+            head = self._head(told, len(body), is_open=is_open)
+            if head is not None:
+                told.is_begun = True
+                whole = head + body
+                sent = client.send(whole)
+                if sent < len(whole):
+                    client.sendall(memoryview(whole)[sent:])
+                return is_open
+        answer = Answer(Asked(method), client, self.cfg)
+        if not is_open:
             answer.force_close()
         try:
             answer.start_response(told.status, told.headers)
@@ -339,20 +381,20 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 for chunk in chunks:
                     answer.write(chunk)
             answer.close()
-        except Exception:
-            if not answer.headers_sent:
-                raise
-            # Whoever reads must not take for whole what is not: it ends without its end.
-            self.log.exception("Error handling request")
-            return False
+        finally:
+            told.is_begun = answer.headers_sent
         return not answer.should_close()
 
-    def _head(self, told: Told, length: int) -> bytes | None:
+    def _head(self, told: Told, length: int, *, is_open: bool) -> bytes | None:
         """Return the head of an answer with so long a body, None unless it is an ordinary one."""
         if told.status.startswith(NO_BODY):
             return None
         values = [told.status]
-        lines = [f"HTTP/1.1 {told.status}\r\n", self._standing_lines()]
+        lines = [
+            f"HTTP/1.1 {told.status}\r\n",
+            self._standing_lines(),
+            f"Connection: {'keep-alive' if is_open else 'close'}\r\n",
+        ]
         told_length = None
         for name, value in told.headers:
             if name not in self._names and not self._is_plain(name):
@@ -378,8 +420,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if second != self._second:
             self._second = second
             date = formatdate(second, usegmt=True)
-            self._standing = f"Server: {SERVER}\r\nDate: {date}\r\nConnection: "
-        return f"{self._standing}{'keep-alive' if self.alive else 'close'}\r\n"
+            self._standing = f"Server: {SERVER}\r\nDate: {date}\r\n"
+        return self._standing
 
 
 def _let_go() -> None:
@@ -389,15 +431,16 @@ def _let_go() -> None:
     A database wrapper and its helpers hold each other, and only the collector could free them.
     """
     for wrapper in connections.all(initialized_only=True):
-        wrapper.close()
+        with suppress(Exception):
+            wrapper.close()
         vars(wrapper).clear()
 
 
 def parser(cfg: Any) -> Callable[[bytes], Any] | None:
     """Return what parses the head of a request, None where all is gunicorn's to read."""
     is_plain = not cfg.is_ssl and cfg.http2_cleartext == "off" and cfg.proxy_protocol == "off"
-    is_at_root = not os.environ.get("SCRIPT_NAME")
-    if not (is_plain and is_at_root and cfg.keepalive and cfg.http_parser != "python"):
+    is_usual = is_plain and cfg.protocol == "http" and cfg.keepalive and not cfg.max_requests
+    if not is_usual or os.environ.get("SCRIPT_NAME"):
         return None
     try:
         parse = import_module("gunicorn_h1c").parse_request

@@ -12,17 +12,19 @@ from importlib.util import find_spec
 from threading import Thread
 from typing import Any
 
+import gevent
+import gevent.socket
 import pytest
 from django.db import connection
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
+from gunicorn.http.unreader import IterUnreader
 from gunicorn.workers.ggevent import GeventWorker
 from hypothesis import given
 from hypothesis import strategies as st
 
 from config import collector
-from config.worker import Worker
-from tests.commands.processes import wait_until
+from config.worker import Remainder, Worker
 
 Environ = dict[str, Any]
 PEER = ("127.0.0.1", 40_000)
@@ -48,14 +50,29 @@ def echo(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes
     return [body]
 
 
+class Log(Logger):
+    """gunicorn's log, kept instead of written."""
+
+    def setup(self, cfg: Config) -> None:
+        self.errors: list[str] = []
+
+    def exception(self, message: str, *_: Any, **how: Any) -> None:
+        self.errors.append(message)
+
+    def warning(self, message: str, *_: Any, **how: Any) -> None:
+        """A request that is refused."""
+
+    debug = warning
+
+
 @cache
 def worker_of(kind: type[GeventWorker]) -> Any:
     config = Config()
     config.set("keepalive", 5)
     config.set("workers", 2)
     config.set("limit_request_fields", 60)
-    config.set("loglevel", "critical")
-    worker = kind(1, 1, [], None, 30, config, Logger(config))
+    config.set("http_parser", "python")
+    worker = kind(1, 1, [], None, 30, config, Log(config))
     worker.tmp.close()
     worker.wsgi = echo
     return worker
@@ -71,6 +88,7 @@ def talk(
     """Send pieces to a worker over one connection; return all that it answers."""
     worker = worker_of(kind)
     worker.wsgi = application
+    worker.log.errors.clear()
     ours, theirs = socket.socketpair()
     with ours, theirs:
         thread = Thread(target=worker.handle, args=(Listener(), theirs, peer))
@@ -94,6 +112,12 @@ def both(pieces: Sequence[bytes], **how: Any) -> bytes:
     return answers[0]
 
 
+def errors_of(kind: type[GeventWorker] = Worker) -> list[str]:
+    """Return what a worker logged as its own fault since it was last talked to."""
+    errors: list[str] = worker_of(kind).log.errors
+    return errors
+
+
 def environs(answer: bytes) -> list[Environ]:
     return [json.loads(body) for body in re.findall(rb"\{.*?\}(?=HTTP/1|$)", answer, re.DOTALL)]
 
@@ -105,6 +129,19 @@ def request(
     if body:
         lines.append(f"Content-Length: {len(body)}")
     return ("\r\n".join([*lines, "", ""]) + body).encode("latin-1")
+
+
+class Unclosable:
+    """An answer of which something goes wrong when it is over."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self.chunks = chunks
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.chunks)
+
+    def close(self) -> None:
+        raise ValueError
 
 
 class Seen:
@@ -168,6 +205,24 @@ class BothWaysTests:
         whole = request("Accept: */*")
         both([whole[:at] + noise + whole[at + len(noise) :]])
 
+    @pytest.mark.parametrize(
+        "head",
+        [
+            "POST /a HTTP/1.1\r\nHost: a\r\nX-A: 1\r\n folded\r\nContent-Length: 2\r\n\r\n",
+            "POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n 0\r\n\r\n",
+            "POST /a HTTP/1.1\nHost: a\nContent-Length: 2\n\n",
+            "POST /a HTTP/1.1\r\nHost: a\nContent-Length: 2\r\n\r\n",
+            "\nPOST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n",
+            "\r\nPOST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n",
+            "POST  /a   HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n",
+            "POST /a HTTP/1.0\r\nHost: a\r\nContent-Length: 2\r\n\r\n",
+            "POST /a HTTP/1.1\r\nHost: a\r\n: 1\r\nContent-Length: 2\r\n\r\n",
+            "POST /a HTTP/1.1\r\nHost : a\r\nContent-Length: 2\r\n\r\n",
+        ],
+    )
+    def test_tell_the_same_of_a_head_that_others_may_read_in_another_way(self, head):
+        both([head.encode() + b"{}" + request(target="/following")])
+
     def test_a_request_that_comes_in_pieces_is_read_whole(self):
         whole = request("Content-Type: application/json", body='{"customer": "c-17"}')
         for cut in (5, 40, len(whole) - 20, len(whole) - 3):
@@ -190,6 +245,12 @@ class BothWaysTests:
         (told,) = environs(both([whole[:-20]]))
 
         assert told["body"] == "x" * 30
+
+    def test_what_comes_after_a_body_that_was_cut_off_is_no_request(self):
+        body = Remainder(IterUnreader([b"x" * 30]), 50)
+
+        assert body.read(50) == b"x" * 30
+        assert body.length == 20  # So the connection ends with the answer.
 
     def test_an_application_that_reads_no_body_does_not_make_a_request_of_it(self):
         def deaf(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -236,6 +297,54 @@ class AnswerTests:
         assert b"first" in answer
         assert not answer.endswith(b"0\r\n\r\n")
         assert b"500" not in answer
+        assert errors_of() == ["Error handling request"]
+
+    def test_is_the_only_one_even_if_it_cannot_be_closed(self):
+        def application(environ: Environ, start_response: Callable[..., Any]) -> Any:
+            start_response("200 OK", [("Content-Length", "2")])
+            return Unclosable([b"ok"])
+
+        assert both([request(body="") * 2], application=application).count(b"HTTP/1.1") == 1
+
+    def test_promises_what_becomes_of_the_connection(self):
+        def stops(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+            worker_of(Worker).alive = environ["PATH_INFO"] == "/before"
+            return echo(environ, start_response)
+
+        worker_of(Worker).alive = True
+        try:
+            calls = request(target="/stops") + request(target="/after") + request(target="/never")
+            answer = talk(Worker, [calls], application=stops)
+        finally:
+            worker_of(Worker).alive = True
+
+        assert re.findall(rb"Connection: (\S+)", answer) == [b"keep-alive", b"close"]
+
+    def test_that_nobody_waits_for_is_no_fault_of_ours(self):
+        def endless(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return iter(lambda: b"x" * 10_000, None)
+
+        for kind in (Worker, GeventWorker):
+            worker = worker_of(kind)
+            worker.wsgi = endless
+            worker.log.errors.clear()
+            ours, theirs = socket.socketpair()
+            with theirs:
+                thread = Thread(target=worker.handle, args=(Listener(), theirs, PEER))
+                thread.start()
+                ours.sendall(request())
+                ours.recv(10)
+                ours.close()
+                thread.join(5)
+            assert not thread.is_alive()
+            assert errors_of(kind) == []
+
+    def test_of_a_call_that_ends_the_process_ends_only_its_connection(self):
+        def leaves(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+            raise SystemExit
+
+        assert talk(Worker, [request()], application=leaves) == b""
 
     @pytest.mark.parametrize("name", ["X-Fine", "Bad\r\nSet-Cookie"])
     def test_never_has_a_header_that_the_application_did_not_mean(self, name):
@@ -291,23 +400,22 @@ class ShortWayTests:
 
     def test_hangs_up_on_who_says_nothing(self):
         worker = worker_of(Worker)
+        worker.wsgi = echo
+        worker.log.errors.clear()
         ours, theirs = socket.socketpair()
-        with ours, theirs:
-            thread = Thread(target=worker.handle, args=(Listener(), theirs, PEER))
-            thread.start()
-            ours.sendall(request())
-            ours.recv(65536)
-            wait_until(lambda: theirs in worker._silent_since)
-            worker.hang_up(silent_since=time.monotonic() - 5)
-            ours.sendall(request())
-            ours.settimeout(5)
-            assert ours.recv(65536).startswith(b"HTTP/1.1 200")
-            wait_until(lambda: theirs in worker._silent_since)
+        client = gevent.socket.socket(socket.AF_UNIX, fileno=theirs.detach())
+        with ours:
+            serving = gevent.spawn(worker.handle, Listener(), client, PEER)
+            for silent_since in (time.monotonic() - 5, time.monotonic() + 5):
+                ours.sendall(request())
+                gevent.sleep(0.05)
+                assert ours.recv(65536).startswith(b"HTTP/1.1 200")
+                worker.hang_up(silent_since=silent_since)
+            serving.join(5)
 
-            worker.hang_up(silent_since=time.monotonic() + 5)
+            assert serving.ready()
             assert ours.recv(1) == b""
-            thread.join(5)
-            assert not thread.is_alive()
+        assert errors_of() == []
 
     def test_looks_for_garbage_when_no_call_is_under_way(self, monkeypatch):
         rests = []
