@@ -270,10 +270,10 @@ def list_newest(
     if not accounts:
         return []
     if len(accounts) == 1:  # Of one alone Django makes no union.
-        return _read(_newest(accounts[0], where, before_id)[:limit])
+        return _read_orders(_newest(accounts[0], where, before_id)[:limit])
     ids = [_newest(account, where, before_id).values("pk")[:limit] for account in accounts]
     newest = ids[0].union(*ids[1:], all=True).order_by("-pk")[:limit]
-    return _read(list_by_id([row["pk"] for row in newest]).prefetch_related(None))
+    return _read_orders(list_by_id([row["pk"] for row in newest]).prefetch_related(None))
 
 
 def _newest(account_id: int, where: OrderFilter, before_id: UUID | None) -> QuerySet[Order]:
@@ -281,7 +281,7 @@ def _newest(account_id: int, where: OrderFilter, before_id: UUID | None) -> Quer
     return orders if before_id is None else orders.filter(pk__lt=before_id)
 
 
-def _read(query: QuerySet[Order]) -> list[Order]:
+def _read_orders(query: QuerySet[Order]) -> list[Order]:
     orders = {order.pk: order for order in query}
     lines: dict[UUID, list[LineState]] = {order_id: [] for order_id in orders}
     found = Line.objects.filter(order_id__in=orders).order_by("order_id", "position")

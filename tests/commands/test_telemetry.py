@@ -345,7 +345,7 @@ class LogTests:
         headers = ended(caller)
 
         (slow,) = lines_of(server, message="slow statement", trace_id=trace_of(headers))
-        assert slow["function"] == "orders.storage.list_newest"
+        assert slow["function"] == "orders.storage._read_orders"
         assert '"customer" = %s' in slow["statement"]
 
     def test_the_next_request_of_a_connection_has_ids_of_its_own(self, server):
