@@ -11,8 +11,8 @@ import gc
 # looks at a generation are worth one at the next older.
 YOUNG_MIN = 100
 LOOKS_EACH_MIDDLE, LOOKS_EACH_OLD = 20, 50
-# Where there is never a moment of rest it looks all the same.
-YOUNG_MAX = 100_000
+# Where there is never a moment of rest it looks all the same; 128 calls under way are less.
+YOUNG_MAX = 30_000
 
 
 def settle() -> None:

@@ -40,4 +40,4 @@ class RestTests:
 
         collector.settle()
 
-        assert told == [(100_000, 20, 50)]
+        assert told == [(30_000, 20, 50)]
