@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
@@ -31,7 +30,7 @@ from bench.cells import PLAN, QUICK, Cell, Measure
 from bench.competitors import Competitor, Running
 from bench.load import Run, Target, drive
 from bench.pauses import pauses_between
-from config.embedded import Servers, embedded_servers
+from config.embedded import Servers, embedded_servers, throw_away_home
 from tests.load import send_all
 from tests.measured import scrape
 from tests.server import Database
@@ -70,7 +69,7 @@ class Bench:
 
     def checkpoint(self) -> None:
         """Have all written that is only in memory and in the log: nobody measures that."""
-        password = (self.folder / "home" / "postgres-admin-password").read_text().strip()
+        password = (self.folder / "postgres-admin-password").read_text().strip()
         with psycopg.connect(self.url, user="postgres", password=password) as admin:
             admin.autocommit = True
             admin.execute("CHECKPOINT")
@@ -206,11 +205,11 @@ def export(place: Target, *, orders: int) -> Run:
 def bench_on_own_servers(*, seconds: int) -> Iterator[Bench]:
     """Start PostgreSQL and Redis for one run; every service is started with their addresses."""
     with (
-        TemporaryDirectory() as folder,
-        embedded_servers(Path(folder) / "home", {}) as servers,
+        throw_away_home() as home,
+        embedded_servers(home, {}) as servers,
         patch.dict(os.environ, servers.environment),
     ):
-        yield Bench(servers, seconds=seconds, folder=Path(folder))
+        yield Bench(servers, seconds=seconds, folder=home)
 
 
 def run(
