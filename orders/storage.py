@@ -72,6 +72,13 @@ SELECT {", ".join(f"o.{field.column}" for field in _COLUMNS)},
  WHERE o.id = %s
 """  # noqa: S608 - names of our own columns
 
+LINES_OF = f"""
+SELECT l.order_id, {", ".join(f"l.{name}" for name in LINE_STATE)}
+  FROM orders_line l
+ WHERE l.order_id = ANY(%s)
+ ORDER BY l.order_id, l.position
+"""  # noqa: S608 - names of our own columns
+
 SAVE_ORDER = """
 UPDATE orders_order
    SET version = %s, status = %s, payment_status = %s, fulfillment_status = %s, attention = %s,
@@ -284,9 +291,10 @@ def _newest(account_id: int, where: OrderFilter, before_id: UUID | None) -> Quer
 def _read_orders(query: QuerySet[Order]) -> list[Order]:
     orders = {order.pk: order for order in query}
     lines: dict[UUID, list[LineState]] = {order_id: [] for order_id in orders}
-    found = Line.objects.filter(order_id__in=orders).order_by("order_id", "position")
-    for order_id, *line in found.values_list("order_id", *LINE_STATE):
-        lines[order_id].append(LineState(*line))
+    with connection.cursor() as cursor:
+        cursor.execute(LINES_OF, (list(orders),))
+        for order_id, *line in cursor.fetchall():
+            lines[order_id].append(LineState(*line))
     for order_id, order in orders.items():
         order.read_state = order.state_with(lines[order_id])
     return list(orders.values())
