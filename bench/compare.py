@@ -33,7 +33,7 @@ from bench.pauses import pauses_between
 from config.embedded import Servers, embedded_servers, throw_away_home
 from tests.load import send_all
 from tests.measured import scrape
-from tests.server import Database
+from tests.server import Database, drop_database
 
 ORDERS_TO_GET = 1_000
 EXPORT_S_MAX = 120
@@ -65,7 +65,7 @@ class Bench:
 
     def drop(self, name: str) -> None:
         """Forget a database."""
-        self._admin("DROP DATABASE {} WITH (FORCE)", name)
+        drop_database(self.url, name)
 
     def checkpoint(self) -> None:
         """Have all written that is only in memory and in the log: nobody measures that."""

@@ -13,7 +13,7 @@ import psycopg
 import pytest
 
 from tests.commands.processes import PROJECT
-from tests.server import Database, fresh_database
+from tests.server import Database, drop_database, fresh_database
 
 pytestmark = pytest.mark.prove
 
@@ -74,8 +74,7 @@ def restored(backup: Path) -> Iterator[tuple[Database, str]]:
         beside.execute(f"CREATE DATABASE {name}")
     database = Database(urlsplit(server_url)._replace(path=f"/{name}").geturl())
     yield database, database.manage("restore", str(backup))
-    with psycopg.connect(server_url, autocommit=True) as beside:
-        beside.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    drop_database(server_url, name)
 
 
 class BackupTests:

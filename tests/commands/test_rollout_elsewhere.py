@@ -17,6 +17,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.commands.processes import PROJECT, free_port
+from tests.server import drop_database
 
 PAGE = (PROJECT / "docs" / "rollout-elsewhere.md").read_text(encoding="utf-8")
 # A block for the shell or of a file that it names, and what the page says that it prints.
@@ -33,8 +34,8 @@ def database() -> Iterator[str]:
     name = f"elsewhere_{secrets.token_hex(6)}"
     with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as beside:
         beside.execute(f"CREATE DATABASE {name}")
-        yield name
-        beside.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    yield name
+    drop_database(os.environ["DATABASE_URL"], name)
 
 
 @pytest.fixture
