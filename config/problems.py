@@ -23,6 +23,7 @@ from rest_framework import exceptions as drf_exceptions
 from rest_framework.views import APIView
 
 from config import errors
+from config.calls import ApiAnswer
 from config.metrics import refusals_with
 
 logger = logging.getLogger(__name__)
@@ -147,7 +148,7 @@ def problem_response(request: HttpRequest, refusal: Any) -> HttpResponse:
     Works outside of Django REST framework, also where no middleware has run.
     """
     status, headers, body = problem(request, refusal)
-    response = HttpResponse(body, status=status, headers=headers)
+    response = ApiAnswer(body, status=status, headers=headers)
     # Refusals are normal trade, and bugs are logged where they are caught, with their trace.
     response._has_been_logged = True  # type: ignore[attr-defined]
     response.problem_code = refusal.code  # type: ignore[attr-defined]

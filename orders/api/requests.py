@@ -3,9 +3,9 @@
 from typing import Any, cast
 
 import orjson
-from django.http import HttpResponse
 from rest_framework.request import Request
 
+from config.calls import ApiAnswer
 from events.usecases import Answer, KeyedRequest, keyed_request
 from inventory.usecases import Provenance
 
@@ -22,8 +22,8 @@ def keyed(request: Request, key: str | None, *, method: str, route: str, body: A
         method=method,
         route=route,
         canonical_body=orjson.dumps(body, option=orjson.OPT_SORT_KEYS),
-        request_id=getattr(request, "request_id", ""),
-        trace_id=getattr(request, "trace_id", ""),
+        request_id=getattr(request._request, "request_id", ""),
+        trace_id=getattr(request._request, "trace_id", ""),
     )
 
 
@@ -32,7 +32,7 @@ def provenance_of(request: Request) -> Provenance:
     return Provenance(
         actor=request.user.get_username(),
         source="api",
-        trace_id=getattr(request, "trace_id", ""),
+        trace_id=getattr(request._request, "trace_id", ""),
     )
 
 
@@ -42,11 +42,6 @@ def account_seen(request: Request) -> int | None:
     return None if sees_all else cast(int, request.user.pk)
 
 
-def told(answer: Answer) -> HttpResponse:
+def told(answer: Answer) -> ApiAnswer:
     """Return an answer as it was kept."""
-    return HttpResponse(
-        answer.body.encode(),
-        status=answer.status,
-        headers=answer.headers(),
-        content_type="application/json",
-    )
+    return ApiAnswer(answer.body.encode(), status=answer.status, headers=answer.headers())

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
+from config.calls import ApiAnswer
 from events.usecases import Answer, EventsError, KeyedRequest
 from orders import usecases
 from orders.api import schema
@@ -67,7 +68,7 @@ class OrderViewSet(ViewSet):
         results = [
             self._result(item, outcome) for item, outcome in zip(items, outcomes, strict=True)
         ]
-        return HttpResponse(orjson.dumps({"data": results}), content_type="application/json")
+        return ApiAnswer(orjson.dumps({"data": results}))
 
     def _result(self, item: Any, outcome: Answer | Exception) -> dict[str, Any]:
         """Return what one order of a bulk is told: its answer, or its problem document."""
@@ -113,9 +114,7 @@ class OrderViewSet(ViewSet):
             account_id=account_seen(request),
             is_fresh="no-cache" in request.META.get("HTTP_CACHE_CONTROL", ""),
         )
-        return HttpResponse(
-            order.body.encode(), headers={"ETag": order.etag}, content_type="application/json"
-        )
+        return ApiAnswer(order.body.encode(), headers={"ETag": order.etag})
 
     @schema.list_order_events
     def events(self, request: Request, order_id: UUID) -> Response:
