@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
+import orjson
+from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django_prometheus.cache.metrics import (
     django_cache_get_total,
     django_cache_hits_total,
@@ -14,6 +16,7 @@ from django_prometheus.cache.metrics import (
 )
 from django_redis.cache import RedisCache
 from django_redis.exceptions import ConnectionInterrupted
+from django_redis.serializers.base import BaseSerializer
 from redis.exceptions import RedisError
 
 logger = logging.getLogger(__name__)
@@ -171,6 +174,18 @@ _shared: dict[str, SharedReads] = {}
 _clients: dict[str, Any] = {}
 
 
+class JsonSerializer(BaseSerializer):  # type: ignore[misc]
+    """Values as JSON. Not pickle: whoever can write to Redis could otherwise run code here."""
+
+    def dumps(self, value: Any) -> bytes:
+        """Return a value as bytes."""
+        return orjson.dumps(value)
+
+    def loads(self, value: bytes) -> Any:
+        """Return the value of bytes; raises ValueError for what is no JSON."""
+        return orjson.loads(value)
+
+
 class GuardedRedisCache(RedisCache):  # type: ignore[misc]
     """
     django-redis behind a guard: while Redis is away every answer is a miss, at once.
@@ -220,10 +235,28 @@ class GuardedRedisCache(RedisCache):  # type: ignore[misc]
         """Store a value where none is; return whether it was stored."""
         return bool(self._guard.ask(partial(super().add, *args, **kwargs), False))
 
-    def set_many(self, data: Mapping[Any, Any], *args: Any, **kwargs: Any) -> list[Any]:
+    def set_many(
+        self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: Any = None
+    ) -> list[Any]:
         """Store values in one round trip; return the keys that are not stored."""
-        missed = self._guard.ask(partial(super().set_many, data, *args, **kwargs), list(data))
+        timeout_s = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
+        if timeout_s is not None and timeout_s > 0:
+            write: Callable[[], Any] = partial(
+                self._write, data, timeout_ms=int(timeout_s * 1000), version=version
+            )
+        else:
+            write = partial(super().set_many, data, timeout, version)
+        missed: list[Any] | None = self._guard.ask(write, list(data))
         return missed or []
+
+    def _write(self, data: Mapping[Any, Any], *, timeout_ms: int, version: Any) -> None:
+        # No transaction, which django-redis makes of them: each value stands for itself.
+        client = self.client
+        pipeline = client.get_client(write=True).pipeline(transaction=False)
+        for key, value in data.items():
+            name = client.make_key(key, version=version)
+            pipeline.execute_command("PSETEX", name, timeout_ms, client.encode(value))
+        pipeline.execute()
 
     def delete_many(self, *args: Any, **kwargs: Any) -> int:
         """Remove values; return how many were there."""

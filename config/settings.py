@@ -196,8 +196,7 @@ CACHES = {
             "SOCKET_TIMEOUT": 0.1,
             "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
             "CONNECTION_POOL_KWARGS": {"max_connections": 50, "timeout": 0.1},
-            # Not pickle: whoever can write to Redis could otherwise run code here.
-            "SERIALIZER": "django_redis.serializers.json.JSONSerializer",
+            "SERIALIZER": "config.cache.JsonSerializer",
         },
     }
 }

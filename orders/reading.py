@@ -1,13 +1,14 @@
 """The ways to read an order: from the database, and from the cache."""
 
+import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache as once
 from uuid import UUID
 
 import orjson
 from django.conf import settings
 from django.core.cache import cache
-from django.core.signing import BadSignature, Signer
 
 from events.usecases import use_case
 from orders import storage
@@ -15,7 +16,7 @@ from orders.documents import address, etag, stored_document
 
 # Part of each cache key: raise it when the text below changes its shape, so that two releases
 # that run side by side never read each other's.
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,20 +74,28 @@ def _key(account_id: int, where: str) -> str:
 
 
 def _sealed(key: str, text: OrderText) -> str:
-    return _signer(key).sign(f"{text.etag}\n{text.body}")
-
-
-def _signer(key: str) -> Signer:
-    # The key, and so the account and the order, is part of the signature: what Redis holds is
-    # shown to nobody else, whoever put it there and under whichever name.
-    return Signer(salt=f"orders.reading:{key}")
+    said = f"{text.etag}\n{text.body}"
+    return f"{_seal(key, said)}\n{said}"
 
 
 def _opened(key: str, sealed: object) -> OrderText | None:
     if not isinstance(sealed, str):
         return None
-    try:
-        tag, body = _signer(key).unsign(sealed).split("\n", 1)
-    except (BadSignature, ValueError):
+    seal, _, said = sealed.partition("\n")
+    if not hmac.compare_digest(seal.encode(), _seal(key, said).encode()):
         return None
+    tag, _, body = said.partition("\n")
     return OrderText(body, tag)
+
+
+def _seal(key: str, said: str) -> str:
+    # The key, and so the account and the order, is part of it: what Redis holds is shown to nobody
+    # else, whoever put it there and under whichever name. One key for all, not one derived for
+    # each as django.core.signing does: that costs ten times the rest.
+    message = f"{key}\n{said}".encode()
+    return hmac.digest(_secret(settings.SECRET_KEY), message, "sha256").hex()
+
+
+@once
+def _secret(of: str) -> bytes:
+    return hmac.digest(of.encode(), b"orders.reading", "sha256")

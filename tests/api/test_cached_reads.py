@@ -9,7 +9,7 @@ from django.test import TestCase, override_settings
 from config import cache as guarded
 from inventory.models import StockLevel
 from orders.models import Order
-from orders.reading import OrderText, keep_texts
+from orders.reading import FORMAT, OrderText, keep_texts
 from rollout.codepath import override
 from tests.api.caller import Caller
 from tests.builders import given_account, given_api_key, given_stock, place
@@ -34,7 +34,7 @@ class CachedOrderTests(TestCase):
         self.path = self.placed.location.removeprefix("/api/v1")
 
     def key(self):
-        return f"order:2:{self.account.pk}:{self.placed.location}"
+        return f"order:{FORMAT}:{self.account.pk}:{self.placed.location}"
 
     def test_reads_a_placed_order_without_asking_the_database_for_it(self):
         Order.objects.update(customer="changed behind the cache")
@@ -70,14 +70,15 @@ class CachedOrderTests(TestCase):
 
     def test_never_shows_an_order_to_another_account(self):
         stranger = given_account("stranger")
-        cache.set(f"order:2:{stranger.pk}:{self.placed.location}", cache.get(self.key()))
+        cache.set(f"order:{FORMAT}:{stranger.pk}:{self.placed.location}", cache.get(self.key()))
 
         answer = Caller(given_api_key(stranger)).get(self.path)
 
         self.assertEqual(answer.status_code, 404)
 
     def test_believes_nothing_that_it_did_not_write(self):
-        for lie in ("garbage", 7, ["x"], {"a": 1}, '"1"\n{"id": "x"}:forged', None):
+        forged = f'{"0" * 64}\n"1"\n{{"id": "x"}}'
+        for lie in ("garbage", "\n\n", 7, ["x"], {"a": 1}, forged, f"\u00e9{forged}", None):
             with self.subTest(lie):
                 cache.set(self.key(), lie)
 
