@@ -97,16 +97,15 @@ class ApiKeyAuthentication(BaseAuthentication):
             raise Unauthenticated("malformed")
         # The keyring knows digests, not keys: a dump of this process's memory opens nothing.
         digest = rules.digest_of(presented.key_text)
-        now = timezone.now()
         caller = self.keyring.find(digest)
         if caller is None:
             # The right key goes on to open while somebody guesses beside it.
             if not self.keyring.has_met(digest):
                 self._refuse_who_fails_too_often(presented.prefix, request)
             caller = self.keyring.ask(
-                digest, lambda: usecases.admit(presented, digest=digest, now=now)
+                digest, lambda: usecases.admit(presented, digest=digest, now=timezone.now())
             )
-        if caller.expires_at is not None and caller.expires_at <= now:
+        if caller.expires_at is not None and caller.expires_at <= timezone.now():
             raise Unauthenticated("expired", prefix=presented.prefix)
         return caller
 

@@ -255,6 +255,10 @@ class Provenance:
     trace_id: str = ""
     rules_generation: int | None = None
 
+    def served_by(self, version: str, generation: int | None) -> "Provenance":
+        """Return the same, with the version that decided."""
+        return Provenance(self.actor, self.source, version, self.trace_id, generation)
+
 
 class Movement(NamedTuple):
     """One row of the ledger: a change, the level after it, when and why."""

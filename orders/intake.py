@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Generic, TypeVar
 
 from django.conf import settings
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
@@ -108,7 +108,7 @@ class Intake(Generic[Work, Outcome]):
         TURN_S_MAX, OutcomeUnknown when the batch did not end in WAIT_S_MAX or its leader died.
         Raises RuntimeError inside a transaction: the leader's commit would not be the caller's.
         """
-        if connection.in_atomic_block:
+        if connections[DEFAULT_DB_ALIAS].in_atomic_block:
             raise RuntimeError("group commit inside a transaction")
         # Who queues gives its connection back first: else waiting followers hold the whole pool
         # and the leader starves.
@@ -249,5 +249,6 @@ def _one_for_each(works: Sequence[Work], outcomes: Sequence[Told]) -> Sequence[T
 
 def _give_connection_back() -> None:
     # Without a pool the connection is this thread's own, and nobody waits for it.
-    if getattr(connection, "pool", None):
-        connection.close()
+    here = connections[DEFAULT_DB_ALIAS]
+    if here.connection is not None and getattr(here, "pool", None):
+        here.close()

@@ -98,15 +98,15 @@ def place_in_group(placements: Sequence[Placement]) -> list[Told]:
 def _served(placements: Sequence[Placement]) -> list[Placement]:
     decision = serving("orders.place")
     here = current_traceparent()
+    version, generation = decision.version, decision.generation
     return [
-        replace(
-            placement,
-            traceparent=here,
-            provenance=replace(
-                placement.provenance,
-                served_version=decision.version,
-                rules_generation=decision.generation,
-            ),
+        # Not replace, which looks through all fields and costs ten times as much.
+        Placement(
+            placement.draft,
+            placement.request,
+            placement.provenance.served_by(version, generation),
+            placement.now,
+            here,
         )
         for placement in placements
     ]
