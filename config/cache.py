@@ -250,13 +250,24 @@ class GuardedRedisCache(RedisCache):  # type: ignore[misc]
         return missed or []
 
     def _write(self, data: Mapping[Any, Any], *, timeout_ms: int, version: Any) -> None:
-        # No transaction, which django-redis makes of them: each value stands for itself.
+        # Past the pipeline of redis-py and its transaction: each value stands for itself, nothing
+        # is tried again, and an answer says no more than OK.
         client = self.client
-        pipeline = client.get_client(write=True).pipeline(transaction=False)
-        for key, value in data.items():
-            name = client.make_key(key, version=version)
-            pipeline.execute_command("PSETEX", name, timeout_ms, client.encode(value))
-        pipeline.execute()
+        commands = [
+            ("PSETEX", client.make_key(key, version=version), timeout_ms, client.encode(value))
+            for key, value in data.items()
+        ]
+        pool = client.get_client(write=True).connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands:
+                connection.read_response()
+        except BaseException:
+            connection.disconnect()  # What is still on its way is nobody's answer.
+            raise
+        finally:
+            pool.release(connection)
 
     def delete_many(self, *args: Any, **kwargs: Any) -> int:
         """Remove values; return how many were there."""

@@ -10,6 +10,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import orjson
@@ -25,6 +26,9 @@ from events.tracing import HotCursor, statements_in_flight, tracer
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+# The connection of a flight, for as long as it lasts.
+_in_hand: ContextVar[psycopg.Connection[Any] | None] = ContextVar("in_hand", default=None)
 
 ATTEMPTS = 3
 # Deadlock, serialization failure, and a prepared statement whose table a migration has changed
@@ -173,8 +177,8 @@ def hot_cursor() -> HotCursor:
 
     Django's own cursors bind on the client, so nothing is ever prepared for them.
     """
-    # One look where there is a connection: each goes through what keeps greenlets apart.
-    ours = connection.connection
+    # Each look at Django's goes through what keeps greenlets apart.
+    ours = _in_hand.get()
     if ours is None:
         connection.ensure_connection()
         ours = connection.connection
@@ -186,10 +190,12 @@ def _flight() -> Iterator[Flight]:
     connection.ensure_connection()
     ours: psycopg.Connection[Any] = connection.connection
     flight = ours._pipeline = Flight(ours)
+    _in_hand.set(ours)
     try:
         with statements_in_flight(), flight:
             yield flight
     finally:
+        _in_hand.set(None)
         ours._pipeline = None
 
 
