@@ -14,7 +14,7 @@ BIN := .venv/bin
 # Beside throw-away PostgreSQL and Valkey, unless DATABASE_URL or REDIS_URL name others.
 BESIDE_SERVERS := $(BIN)/python -m config.embedded exec --
 # What `make prove` needs besides wheels; one list, for apt.
-PROVE_PACKAGES := wrk postgresql-15 redis-server prometheus chromium fonts-dejavu-core \
+PROVE_PACKAGES := gcc libc6-dev wrk postgresql-15 redis-server prometheus chromium fonts-dejavu-core \
 	nginx haproxy iproute2 openssl
 # What the peers of `make bench` are built with.
 BENCH_PACKAGES := wrk golang-go golang-github-gin-gonic-gin-dev golang-github-jackc-pgx-v4-dev \

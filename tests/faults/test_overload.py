@@ -1,19 +1,19 @@
 """More is offered than can be served: what is served goes on, and the rest hears it quickly."""
 
 import os
-import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from tests import openloop
 from tests.edge import nginx
 from tests.load import Address
-from tests.openloop import Figures, Loop, Make
+from tests.openloop import FRESH, Figures, Request
 from tests.server import Server, fresh_database, serving
 
 SKUS = 100
-LINES = 600
+LINES = 1000
 
 
 @pytest.fixture(scope="module")
@@ -28,33 +28,38 @@ def shop() -> Iterator[Server]:
         database.assert_balanced()
 
 
-def orders_of(server: Server) -> Make:
-    # Made beforehand but for their keys: the caller shares the cores with the service.
-    address, seed = Address(server.port, server.api_key), secrets.token_hex(4)
-    orders = [address.order("%b", [(f"BUSY-{n}", 1)]) for n in range(SKUS)]
-    return lambda n: ("order", orders[n % SKUS] % f"{seed}-{n}".encode())
+def orders_of(server: Server) -> list[Request]:
+    address = Address(server.port, server.api_key)
+    return [Request("order", address.order(FRESH, [(f"BUSY-{n}", 1)])) for n in range(SKUS)]
 
 
-def orders_and_lists_of(server: Server) -> Make:
-    order = orders_of(server)
+def orders_and_lists_of(server: Server) -> list[Request]:
     asking = (
         "GET /api/v1/orders?limit=20 HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {server.api_key}\r\n\r\n"
     ).encode()
-    return lambda n: order(n) if n % 2 else ("list", asking)
+    return [each for order in orders_of(server) for each in (order, Request("list", asking))]
 
 
 def capacity_of(server: Server, *, seconds: float, port: int = 0) -> float:
     """Return how many orders a second can be served: callers that never rest, and no more."""
-    Loop(port or server.port, orders_of(server), lines_max=64).saturate(64, seconds / 2)
-    told = Loop(port or server.port, orders_of(server), lines_max=128).saturate(128, seconds)
+    at, orders = port or server.port, orders_of(server)
+    openloop.offer(at, orders, per_second=0, seconds=seconds / 2, lines=64)
+    told = openloop.offer(at, orders, per_second=0, seconds=seconds, lines=128)
     return Figures(told, seconds).per_second(201)
 
 
 def offer(
-    server: Server, make: Make, per_second: float, seconds: float, *, port: int = 0
+    server: Server,
+    requests: Sequence[Request],
+    per_second: float,
+    seconds: float,
+    *,
+    port: int = 0,
 ) -> Figures:
-    told = Loop(port or server.port, make, lines_max=LINES).offer(per_second, seconds)
+    told = openloop.offer(
+        port or server.port, requests, per_second=per_second, seconds=seconds, lines=LINES
+    )
     figures = Figures(told, seconds)
     print(f"offered {per_second:.0f}/s: {figures}")  # noqa: T201
     return figures
