@@ -82,8 +82,9 @@ class Intake(Generic[Work, Outcome]):
     run: takes works, oldest first, and returns as many outcomes in that order, an exception for
     a work that is refused. What run itself raises, every work of the batch gets.
     weigh: how much of a batch a work takes. batch_weight_max: what is put together weighs no
-    more, and comes from CALLERS_MAX at most; what one caller submits is never split. afterwards: what is done with a batch and its
-    outcomes once everybody has them and the next batch is under way: there is time for it.
+    more, and comes from CALLERS_MAX at most; what one caller submits is never split. afterwards:
+    what is done with a batch and its outcomes once everybody has them and the next batch is under
+    way: there is time for it.
     """
 
     def __init__(

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.server import Server, fresh_database, serving
 
 SKUS = 100
 LINES = 1000
+ROUNDS = 3
 
 
 @pytest.fixture(scope="module")
@@ -103,25 +105,34 @@ class OverloadTests:
 
 @pytest.mark.soak
 class CapacityTests:
+    """In rounds, of which the median counts: what a machine can do changes while this runs."""
+
     @pytest.mark.parametrize(("times", "part"), [(2, 0.9), (3, 0.85)])
     def test_goodput_stays_and_refusals_are_quick(self, shop, times, part):
-        capacity = capacity_of(shop, seconds=10)
+        goodput, refused_ms = [], []
+        for _ in range(ROUNDS):
+            capacity = capacity_of(shop, seconds=6)
+            busy = offer(shop, orders_of(shop), times * capacity, 10)
+            goodput.append(busy.per_second(201) / capacity)
+            refused_ms.append(busy.percentile_ms(99, 503))
 
-        busy = offer(shop, orders_of(shop), times * capacity, 30)
-
-        assert busy.per_second(201) >= part * capacity
-        assert busy.percentile_ms(99, 503) <= 50
+        assert median(goodput) >= part, goodput
+        assert median(refused_ms) <= 50, refused_ms
         calm = offer(shop, orders_of(shop), capacity / 3, 10)
         late = [told for told in calm.told if told.at_s >= 9]
         assert all(told.status == 201 for told in late)
 
     @pytest.mark.parametrize("times", [5, 10])
     def test_nginx_keeps_away_what_is_far_too_much(self, shop, times):
-        with nginx([shop.port]) as edge:
-            capacity = capacity_of(shop, seconds=10, port=edge.port)
-        # What an operator is told to do: allow what was measured.
-        with nginx([shop.port], rate_all=f"{capacity:.0f}r/s") as edge:
-            busy = offer(shop, orders_of(shop), times * capacity, 20, port=edge.port)
+        goodput, refused_ms = [], []
+        for _ in range(ROUNDS):
+            with nginx([shop.port]) as edge:
+                capacity = capacity_of(shop, seconds=6, port=edge.port)
+            # What an operator is told to do: allow what was measured.
+            with nginx([shop.port], rate_all=f"{capacity:.0f}r/s") as edge:
+                busy = offer(shop, orders_of(shop), times * capacity, 10, port=edge.port)
+            goodput.append(busy.per_second(201) / capacity)
+            refused_ms.append(busy.percentile_ms(99, 429))
 
-        assert busy.per_second(201) >= 0.8 * capacity
-        assert busy.percentile_ms(99, 429) <= 50
+        assert median(goodput) >= 0.8, goodput
+        assert median(refused_ms) <= 50, refused_ms
