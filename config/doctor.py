@@ -1,8 +1,12 @@
 """What is wrong with an installation, or soon will be, each in one line."""
 
+import platform
 import resource
+import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from django.conf import settings
@@ -170,6 +174,27 @@ def _files() -> Found:
         yield "warn", f"{told}: ulimit -n, or LimitNOFILE of systemd"
 
 
+def _python() -> Found:
+    told = f"Python {platform.python_version()}"
+    has_parser = find_spec("gunicorn_h1c") is not None
+    if not is_optimized():
+        yield "warn", f"{told} was built without optimizations: an order takes a quarter longer"
+    if not has_parser:
+        yield "warn", "gunicorn_h1c is not installed: reading a request takes five times as long"
+    if is_optimized() and has_parser:
+        yield "ok", f"{told}, with optimizations and gunicorn's parser in C"
+
+
+def is_optimized() -> bool:
+    """
+    Test whether this Python was built for speed: by a distribution, or with the options for it.
+
+    Those who build it for themselves, as pyenv does, have to ask for them.
+    """
+    options = sysconfig.get_config_var("CONFIG_ARGS") or ""
+    return sys.base_prefix == "/usr" or "--enable-optimizations" in options
+
+
 # In the order of their telling; without a database the first says why, and others fail as well.
 LOOKS: dict[str, Callable[[], Found]] = {
     "database": _database,
@@ -181,4 +206,5 @@ LOOKS: dict[str, Callable[[], Found]] = {
     "events": _events,
     "settings": _checks,
     "files": _files,
+    "python": _python,
 }

@@ -1,6 +1,7 @@
 """What `doctor` finds."""
 
 from io import StringIO
+from unittest.mock import patch
 
 from django.core.management import CommandError, call_command
 from django.db import connection
@@ -27,7 +28,7 @@ class DoctorTests(TestCase):
 
         call_command("doctor", stdout=told)
 
-        lines = told.getvalue().splitlines()
+        *lines, last = told.getvalue().splitlines()
         assert [line.split()[:2] for line in lines] == [
             ["ok", "database"],
             ["ok", "durability"],
@@ -39,6 +40,31 @@ class DoctorTests(TestCase):
             ["warn", "settings"],
             ["ok", "files"],
         ], told.getvalue()
+        assert last.split()[1] == "python"  # Whichever it is that the tests run with.
+
+    def test_says_which_python_is_slow(self):
+        for prefix, options, level in (
+            ("/usr", "'--prefix=/usr'", "ok"),
+            ("/usr/local", "'--enable-optimizations' '--with-lto'", "ok"),
+            ("/home/me/.pyenv", "'--prefix=/home/me/.pyenv'", "warn"),
+            ("/opt/python", None, "warn"),
+        ):
+            with (
+                self.subTest(prefix),
+                patch("config.doctor.sys.base_prefix", prefix),
+                patch("config.doctor.sysconfig.get_config_var", return_value=options),
+                patch("config.doctor.find_spec", return_value=object()),
+            ):
+                assert levels("python") == [level]
+
+    def test_says_that_requests_are_read_slowly(self):
+        with (
+            patch("config.doctor.is_optimized", return_value=True),
+            patch("config.doctor.find_spec", return_value=None),
+        ):
+            ((level, _, text),) = found("python")
+
+        assert (level, text.split()[0]) == ("warn", "gunicorn_h1c")
 
     @override_settings(WEB_CONCURRENCY=50, DB_POOL_SIZE=10)
     def test_fails_where_pools_want_more_connections_than_there_are(self):
