@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, cast
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.http import HttpRequest
+from gunicorn.http.body import Body
 from prometheus_client import Counter, Gauge, Histogram
 
 from config.errors import AppError, MalformedRequest
@@ -140,6 +141,8 @@ class Admission:
             except OSError:
                 body = b""  # It hung up, or was hung up on.
         if len(body) < length:
+            if isinstance(stream, Body):
+                stream.failed = True  # Where the next request begins is not known: none is read.
             if time.monotonic() >= deadline:
                 SLOW_BODIES.inc()
                 raise BodyTooSlow(seconds_max=self.deadline_s)

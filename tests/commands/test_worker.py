@@ -19,12 +19,14 @@ import pytest
 from django.db import connection
 from gunicorn.config import Config
 from gunicorn.glogging import Logger
+from gunicorn.http.body import Body, LengthReader
 from gunicorn.http.unreader import IterUnreader
 from gunicorn.workers.ggevent import GeventWorker
 from hypothesis import given
 from hypothesis import strategies as st
 
 from config import collector
+from config.overload import Admission
 from config.worker import Remainder, Worker
 
 Environ = dict[str, Any]
@@ -252,6 +254,21 @@ class BothWaysTests:
 
         assert body.read(50) == b"x" * 30
         assert body.length == 20  # So the connection ends with the answer.
+
+    def test_gunicorn_too_reads_no_request_after_a_body_that_was_cut_off(self):
+        body = Body(LengthReader(IterUnreader([b"x" * 30]), 50))
+        environ = {
+            "REQUEST_METHOD": "POST",
+            "PATH_INFO": "/api/v1/orders",
+            "CONTENT_LENGTH": "50",
+            "wsgi.input": body,
+        }
+        told: list[str] = []
+
+        Admission(echo)(environ, lambda status, headers: told.append(status))
+
+        assert told == ["400 Bad Request"]
+        assert body.failed  # So gunicorn ends the connection with the answer.
 
     def test_an_application_that_reads_no_body_does_not_make_a_request_of_it(self):
         def deaf(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
