@@ -1,11 +1,14 @@
 """Django's handler, with a short way for calls of the API."""
 
 import re
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, cast
 from uuid import UUID
 
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.urls import ResolverMatch
 
 from config.calls import ApiRequest
@@ -13,6 +16,7 @@ from config.calls import ApiRequest
 UUID_TEXT = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 # More than there are addresses without a variable part.
 ADDRESSES_MAX = 1000
+NONE: Mapping[str, Any] = MappingProxyType({})
 
 
 class Handler(WSGIHandler):
@@ -48,6 +52,19 @@ class Handler(WSGIHandler):
         for close in response._resource_closers:
             close()
         return [response.content]
+
+    def _get_response(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer a call once all middlewares have seen it."""
+        view, _, found = self.resolve_request(request)
+        verb = getattr(view, "lean_verbs", NONE).get(request.method or "")
+        if verb is None:
+            return cast(HttpResponseBase, super()._get_response(request))  # type: ignore[misc]
+        for look in self._view_middleware:  # type: ignore[attr-defined]
+            refusal: HttpResponseBase | None = look(request, view, (), found)
+            if refusal is not None:
+                return refusal
+        # Nothing else, as it raises nothing and leaves nothing to render.
+        return cast(HttpResponseBase, verb(request, **found))
 
     def resolve_request(self, request: HttpRequest) -> Any:
         """Return the view of a request, and what its address says."""

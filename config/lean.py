@@ -100,5 +100,7 @@ def _leaned(usual: Any) -> View:
         verb: View = verbs.get(str(request.method), usual)
         return verb(request, **found)
 
+    # For config.handler, which calls them without what Django does around any view.
+    view.lean_verbs = verbs  # type: ignore[attr-defined]
     # Also what REST framework's schema and Django's CSRF read there.
     return update_wrapper(view, usual)
