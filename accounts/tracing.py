@@ -11,6 +11,11 @@ from accounts.errors import Unauthenticated
 tracer = trace.get_tracer("accounts")
 
 
+def is_traced() -> bool:
+    """Test whether there is a current span whose trace is kept."""
+    return trace.get_current_span().get_span_context().trace_flags.sampled
+
+
 @contextmanager
 def authentication_span() -> Iterator[Span]:
     """
@@ -19,7 +24,7 @@ def authentication_span() -> Iterator[Span]:
     What comes after the block is done in the caller's name: its spans are children of this one,
     until the server's span ends.
     """
-    if not trace.get_current_span().get_span_context().trace_flags.sampled:
+    if not is_traced():
         yield INVALID_SPAN
         return
     with tracer.start_as_current_span(
