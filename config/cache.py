@@ -239,13 +239,13 @@ class GuardedRedisCache(RedisCache):  # type: ignore[misc]
         self, data: Mapping[Any, Any], timeout: Any = DEFAULT_TIMEOUT, version: Any = None
     ) -> list[Any]:
         """Store values in one round trip; return the keys that are not stored."""
+        if not data:
+            return []
         timeout_s = self.default_timeout if timeout is DEFAULT_TIMEOUT else timeout
-        if timeout_s is not None and timeout_s > 0:
-            write: Callable[[], Any] = partial(
-                self._write, data, timeout_ms=int(timeout_s * 1000), version=version
-            )
-        else:
-            write = partial(super().set_many, data, timeout, version)
+        timeout_ms = int((timeout_s or 0) * 1000)
+        write: Callable[[], Any] = partial(super().set_many, data, timeout, version)
+        if timeout_ms > 0:
+            write = partial(self._write, data, timeout_ms=timeout_ms, version=version)
         missed: list[Any] | None = self._guard.ask(write, list(data))
         return missed or []
 

@@ -68,6 +68,8 @@ class Handler(WSGIHandler):
 
     def resolve_request(self, request: HttpRequest) -> Any:
         """Return the view of a request, and what its address says."""
+        if request.resolver_match is not None:
+            return request.resolver_match  # Asked for once more, by Django's way.
         path = request.path_info
         known = self._addresses.get(path) or self._with_id(path)
         if known is not None:

@@ -37,10 +37,11 @@ TURN_S_MAX = min(1.2 * settings.DB_POOL_TIMEOUT_S, WAIT_S_MAX)
 CROWD_MIN = 8
 TURNS_FOR_CROWD = 2
 
-# Where a few came together, a few more are on their way: a batch of three costs as much as one of
-# six. As PostgreSQL's commit_delay: a tenth less of all processors at 800 orders a second, and no
-# later answers. Who comes alone waits for nobody.
+# Where a few came together just now, a few more are on their way: a batch of three costs as much
+# as one of six. As PostgreSQL's commit_delay: a tenth less of all processors at 800 orders a
+# second, and no later answers. Who comes alone waits for nobody.
 COMPANY_MIN = 2
+COMPANY_LATELY_S = 0.05
 WAIT_FOR_COMPANY_S = 0.002
 
 # All callers of a batch are answered in one go, and what it decides is decided in one go: for so
@@ -111,6 +112,7 @@ class Intake(Generic[Work, Outcome]):
         self._queue: deque[Ticket[Work, Outcome]] = deque()
         self._is_led = False
         self._crowd = 0
+        self._ended_s = 0.0
 
     def submit(self, works: Sequence[Work]) -> Sequence[Outcome | Exception]:
         """
@@ -190,7 +192,7 @@ class Intake(Generic[Work, Outcome]):
         except Exception as failure:  # noqa: BLE001  # Answered: to each of the batch.
             outcomes = [failure] * len(works)
         finally:
-            ended_s = perf_counter()
+            self._ended_s = ended_s = perf_counter()
             # A leader that is killed (GreenletExit) has no outcomes: nobody knows any.
             if not outcomes:
                 outcomes = [OutcomeUnknown() for _ in works]
@@ -212,7 +214,7 @@ class Intake(Generic[Work, Outcome]):
             if self._crowd >= CROWD_MIN:
                 for _ in range(TURNS_FOR_CROWD):
                     time.sleep(0)
-            elif self._crowd >= COMPANY_MIN:
+            elif self._crowd >= COMPANY_MIN and perf_counter() - self._ended_s < COMPANY_LATELY_S:
                 time.sleep(WAIT_FOR_COMPANY_S)
             if self._beforehand is not None:
                 self._beforehand()

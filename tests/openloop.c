@@ -118,7 +118,8 @@ static void drop(struct line *line) {
     if (!line->is_idle) set_idle(line);  /* Else it is among them already. */
 }
 
-static void send_next(double due) {
+/* Send the next request; 0 where it could not be sent, and is lost. */
+static int send_next(double due) {
     uint32_t number = sent % request_count;
     struct request *request = &requests[number];
     struct line *line = free_line();
@@ -130,14 +131,16 @@ static void send_next(double due) {
     sent++;
     if (!line) {
         tell(number, LOST, due);
-        return;
+        return 0;
     }
     line->number = number, line->due = due, line->received = 0, line->is_idle = 0;
     ssize_t taken = send(line->socket, request->bytes, request->length, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (taken != (ssize_t)request->length) {
         tell(number, LOST, due);
         drop(line);
+        return 0;
     }
+    return 1;
 }
 
 /* Return the status of an answer that is whole, -1 of one that is not yet. */
@@ -168,6 +171,8 @@ static void receive(struct line *line) {
     if (status < 0) return;
     tell(line->number, status, line->due);
     set_idle(line);
+    char *close = strcasestr(line->answer, "\r\nconnection: close\r\n");
+    if (close && close < strstr(line->answer, "\r\n\r\n")) drop(line);
 }
 
 static void wait_for_answers(double seconds) {
@@ -200,7 +205,7 @@ static void offer(double rate, double seconds) {
 
 static void saturate(double seconds) {
     for (double at; (at = now()) < seconds; wait_for_answers(0.1))
-        while (idle_count) send_next(at);
+        while (idle_count && send_next(at));
 }
 
 int main(int count, char **told) {

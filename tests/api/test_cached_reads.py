@@ -1,10 +1,14 @@
 """Orders and availability through Redis, which may vanish, lie or hang."""
 
 import uuid
+from contextlib import suppress
+from unittest.mock import patch
 
+from django.conf import settings
 from django.core.cache import cache
 from django.db import connection
-from django.test import TestCase, override_settings
+from django.test import SimpleTestCase, TestCase, override_settings
+from gevent import GreenletExit
 
 from config import cache as guarded
 from inventory.models import StockLevel
@@ -86,6 +90,16 @@ class CachedOrderTests(TestCase):
 
                 self.assertEqual(answer.json()["id"], str(Order.objects.get().pk))
 
+    def test_believes_what_was_sealed_with_the_former_secret_while_it_is_a_fallback(self):
+        Order.objects.update(customer="changed behind the cache")
+        former = settings.SECRET_KEY
+        for fallbacks, customer in (([former], "c-17"), ([], "changed behind the cache")):
+            with (
+                self.subTest(fallbacks),
+                override_settings(SECRET_KEY="another", SECRET_KEY_FALLBACKS=fallbacks),
+            ):
+                self.assertEqual(self.shop.get(self.path).json()["customer"], customer)
+
     def test_reads_past_bytes_that_are_no_value_at_all(self):
         for garbage in (b"\xff\x00not json", b"[" * 100_000):
             with self.subTest(garbage[:9]):
@@ -153,6 +167,53 @@ class CachedAvailabilityTests(TestCase):
     @override_settings(CACHES=NOWHERE)
     def test_answers_live_when_redis_is_gone(self):
         self.assertEqual(self.ask("CUP")["data"][0]["available"], 10)
+
+
+class ManyValuesTests(SimpleTestCase):
+    def setUp(self):
+        cache.clear()
+        self.pool = cache.client.get_client(write=True).connection_pool
+
+    def free(self) -> int:
+        return sum(place is not None for place in self.pool.pool.queue)
+
+    def test_are_written_for_as_long_as_is_said(self):
+        for timeout, left in ((60, 60), (None, None), (0, 0), (-1, 0), (0.0001, 0)):
+            with self.subTest(timeout):
+                self.assertEqual(cache.set_many({"a": 1, "b": [2]}, timeout=timeout), [])
+
+                self.assertEqual(cache.ttl("a"), left)
+                self.assertEqual(
+                    cache.get_many(["a", "b"]), {} if left == 0 else {"a": 1, "b": [2]}
+                )
+
+    def test_none_at_all_ask_for_no_connection(self):
+        with patch.object(self.pool, "get_connection") as get_connection:
+            self.assertEqual(cache.set_many({}, timeout=60), [])
+
+        get_connection.assert_not_called()
+
+    def test_leave_no_answers_behind_for_the_next_caller(self):
+        cache.set("known", "well")
+        free = self.free()
+        one = self.pool.get_connection()
+        self.pool.release(one)
+        kind = type(one)
+        for failure in (TimeoutError("in the middle"), GreenletExit()):
+            with (
+                self.subTest(failure),
+                patch.object(kind, "read_response", side_effect=failure),
+                patch.object(
+                    kind, "disconnect", autospec=True, side_effect=kind.disconnect
+                ) as hung_up,
+                suppress(GreenletExit),
+            ):
+                cache.set_many({"a": 1, "b": 2}, timeout=60)
+            guarded._guards[cache._server]._is_away = False
+
+            hung_up.assert_called_once()
+            self.assertEqual(cache.get("known"), "well")
+            self.assertEqual(self.free(), max(1, free))
 
 
 class GuardTests:

@@ -28,8 +28,8 @@ class DoctorTests(TestCase):
 
         call_command("doctor", stdout=told)
 
-        *lines, last = told.getvalue().splitlines()
-        assert [line.split()[:2] for line in lines] == [
+        lines = [line.split()[:2] for line in told.getvalue().splitlines()]
+        assert [line for line in lines if line[1] != "python"] == [
             ["ok", "database"],
             ["ok", "durability"],
             ["ok", "connections"],
@@ -40,7 +40,7 @@ class DoctorTests(TestCase):
             ["warn", "settings"],
             ["ok", "files"],
         ], told.getvalue()
-        assert last.split()[1] == "python"  # Whichever it is that the tests run with.
+        assert lines[-1][1] == "python"  # Well or not: whichever the tests run with.
 
     def test_says_which_python_is_slow(self):
         for prefix, options, level in (

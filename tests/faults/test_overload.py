@@ -10,12 +10,14 @@ import pytest
 from tests import openloop
 from tests.edge import nginx
 from tests.load import Address
-from tests.openloop import FRESH, Figures, Request
+from tests.openloop import FRESH, LOST, Figures, Request
 from tests.server import Server, fresh_database, serving
 
 SKUS = 100
 LINES = 1000
 ROUNDS = 3
+# Who finds all connections taken for a moment.
+LOST_SHARE_MAX = 0.05
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +117,7 @@ class CapacityTests:
             busy = offer(shop, orders_of(shop), times * capacity, 10)
             goodput.append(busy.per_second(201) / capacity)
             refused_ms.append(busy.percentile_ms(99, 503))
+            assert busy.share(LOST, "order") <= LOST_SHARE_MAX
 
         assert median(goodput) >= part, goodput
         assert median(refused_ms) <= 50, refused_ms
@@ -133,6 +136,7 @@ class CapacityTests:
                 busy = offer(shop, orders_of(shop), times * capacity, 10, port=edge.port)
             goodput.append(busy.per_second(201) / capacity)
             refused_ms.append(busy.percentile_ms(99, 429))
+            assert busy.share(LOST, "order") <= LOST_SHARE_MAX
 
         assert median(goodput) >= 0.8, goodput
         assert median(refused_ms) <= 50, refused_ms

@@ -94,6 +94,46 @@ class IntakeTests(SimpleTestCase):
         self.assertEqual(list(queue.submit(["b"])), ["b"])
         self.assertEqual(batches, [["a"], ["b"]])
 
+    def batch_of_two(self, queue: Intake[Any, Any], gate: Gate) -> None:
+        leader, followers = self.callers_behind_a_leader(gate, queue, ["a"], ["b"])
+        gate.opened.set()
+        for caller in (leader, *followers):
+            caller.outcome()
+        self.assertEqual(gate.batches, [["first"], ["a", "b"]])
+
+    def test_who_comes_right_after_a_few_waits_a_moment_for_more(self):
+        gate = Gate()
+        queue = queue_before(gate)
+        self.batch_of_two(queue, gate)
+
+        with patch.object(intake.time, "sleep", wraps=time.sleep) as sleep:
+            queue.submit(["c"])
+            queue.submit(["d"])  # After one that was alone.
+
+        sleep.assert_called_once_with(intake.WAIT_FOR_COMPANY_S)
+
+    def test_who_comes_long_after_a_few_waits_for_nobody(self):
+        gate = Gate()
+        queue = queue_before(gate)
+        self.batch_of_two(queue, gate)
+        queue._ended_s -= 2 * intake.COMPANY_LATELY_S
+
+        with patch.object(intake.time, "sleep") as sleep:
+            queue.submit(["c"])
+
+        sleep.assert_not_called()
+
+    def test_a_batch_has_no_more_callers_than_can_be_answered_soon(self):
+        gate = Gate()
+        queue = queue_before(gate)
+        more = intake.CALLERS_MAX + 5
+        _, followers = self.callers_behind_a_leader(gate, queue, *([n] for n in range(more)))
+        gate.opened.set()
+
+        for n, follower in enumerate(followers):
+            self.assertEqual(list(follower.outcome()), [f"did {n}"])
+        self.assertEqual([len(batch) for batch in gate.batches], [1, intake.CALLERS_MAX, 5])
+
     def test_nobody_gets_an_outcome_when_there_is_not_one_for_each(self):
         gate = Gate()
         queue = queue_before(lambda works: gate(works)[:1])
