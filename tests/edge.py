@@ -73,6 +73,11 @@ class Nginx:
     child: Child
 
     @property
+    def socket(self) -> Path:
+        """The socket by which it speaks plain http, too."""
+        return self.folder / "socket"
+
+    @property
     def log(self) -> str:
         """What it logged: its own trouble and one line a request."""
         return (self.folder / "log").read_text(encoding="utf-8", errors="replace")
@@ -141,6 +146,7 @@ def nginx_files(
             "listen 80;": f"listen 127.0.0.1:{redirect};",
             "listen 443 ssl http2;": (
                 f"listen 127.0.0.1:{tls} ssl http2; listen 127.0.0.1:{plain};"
+                f" listen unix:{folder}/socket;"
             ),
             "server_name shop.example": "server_name shop.example localhost 127.0.0.1",
             "/etc/ssl/sluice": str(folder),

@@ -4,9 +4,9 @@
  * In C, because it shares the cores with what it measures: a request costs it a tenth of what it
  * costs a program in Python.
  *
- * openloop PORT RATE SECONDS LINES SEED REQUESTS ANSWERS
+ * openloop PLACE RATE SECONDS LINES SEED REQUESTS ANSWERS
  *
- * RATE: requests a second, evenly; 0 keeps all connections busy instead. LINES: connections at
+ * PLACE: a port of this machine, or the path of a socket. RATE: requests a second, evenly; 0 keeps all connections busy instead. LINES: connections at
  * most, each with at most one request under way; a request for which none is free is lost.
  * SEED: a number, other than that of any run before. REQUESTS: a file of requests, each with its
  * length before it (uint32); they are sent in turn, and sixteen # in a row become a text that none
@@ -22,16 +22,17 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/epoll.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-#define PLACE "################"
-#define PLACE_BYTES 16
+#define FRESH "################"
+#define FRESH_BYTES 16
 #define ANSWER_BYTES_MAX (256 * 1024)
 #define WAIT_S_MAX 5.0
 #define LOST 0
 
-struct request { char *bytes; uint32_t length; char *place; };
+struct request { char *bytes; uint32_t length; char *fresh; };
 
 struct line {
     int socket;
@@ -45,7 +46,9 @@ struct line {
 /* What became of a request. at: when it was due, in seconds of the run; took: from then on. */
 struct told { uint32_t number; uint32_t status; double at; double took; };
 
-static int port, poll_fd, line_max, line_count, idle_count;
+static struct sockaddr_storage place;
+static socklen_t place_bytes;
+static int poll_fd, line_max, line_count, idle_count;
 static struct line *lines, **idle;
 static struct request *requests;
 static uint32_t request_count, seed;
@@ -76,23 +79,37 @@ static void read_requests(const char *path) {
         request->length = length;
         request->bytes = malloc(length);
         if (fread(request->bytes, 1, length, file) != length) fail(path);
-        request->place = memmem(request->bytes, length, PLACE, PLACE_BYTES);
+        request->fresh = memmem(request->bytes, length, FRESH, FRESH_BYTES);
     }
     fclose(file);
 }
 
+static void set_place(const char *text) {
+    struct sockaddr_in *port = (struct sockaddr_in *)&place;
+    struct sockaddr_un *path = (struct sockaddr_un *)&place;
+    if (*text == '/') {
+        path->sun_family = AF_UNIX;
+        strncpy(path->sun_path, text, sizeof path->sun_path - 1);
+        place_bytes = sizeof *path;
+    } else {
+        port->sin_family = AF_INET;
+        port->sin_port = htons(atoi(text));
+        port->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        place_bytes = sizeof *port;
+    }
+}
+
 static int connect_line(struct line *line) {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
     int one = 1;
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    line->socket = socket(AF_INET, SOCK_STREAM, 0);
+    line->socket = socket(place.ss_family, SOCK_STREAM, 0);
     if (line->socket < 0) fail("socket");
-    if (connect(line->socket, (struct sockaddr *)&to, sizeof to)) {
+    if (connect(line->socket, (struct sockaddr *)&place, place_bytes)) {
         close(line->socket);
         line->socket = -1;
         return 0;
     }
-    setsockopt(line->socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (place.ss_family == AF_INET)
+        setsockopt(line->socket, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = line};
     if (epoll_ctl(poll_fd, EPOLL_CTL_ADD, line->socket, &event)) fail("epoll_ctl");
     return 1;
@@ -123,10 +140,10 @@ static int send_next(double due) {
     uint32_t number = sent % request_count;
     struct request *request = &requests[number];
     struct line *line = free_line();
-    char text[PLACE_BYTES + 1];
-    if (request->place) {
+    char text[FRESH_BYTES + 1];
+    if (request->fresh) {
         snprintf(text, sizeof text, "%08x%08x", seed, (uint32_t)sent);
-        memcpy(request->place, text, PLACE_BYTES);
+        memcpy(request->fresh, text, FRESH_BYTES);
     }
     sent++;
     if (!line) {
@@ -210,11 +227,12 @@ static void saturate(double seconds) {
 
 int main(int count, char **told) {
     if (count != 8) {
-        fputs("openloop PORT RATE SECONDS LINES SEED REQUESTS ANSWERS\n", stderr);
+        fputs("openloop PLACE RATE SECONDS LINES SEED REQUESTS ANSWERS\n", stderr);
         return 2;
     }
     double rate = atof(told[2]), seconds = atof(told[3]);
-    port = atoi(told[1]), line_max = atoi(told[4]), seed = strtoul(told[5], NULL, 10);
+    set_place(told[1]);
+    line_max = atoi(told[4]), seed = strtoul(told[5], NULL, 10);
     read_requests(told[6]);
     answers = fopen(told[7], "wb");
     if (!answers) fail(told[7]);

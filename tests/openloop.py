@@ -47,20 +47,21 @@ class Told:
 
 
 def offer(
-    port: int, requests: Sequence[Request], *, per_second: float, seconds: float, lines: int
+    place: int | Path, requests: Sequence[Request], *, per_second: float, seconds: float, lines: int
 ) -> list[Told]:
     """
     Send so many requests a second, evenly, over so many connections; wait for the last answers.
 
-    Each is a request of its own that waits for no other; one for which no connection is free is
-    LOST. per_second 0 keeps all connections busy instead: what the service can do at most.
+    place: a port, or the path of a socket. Each is a request of its own that waits for no other;
+    one for which no connection is free is LOST. per_second 0 keeps all connections busy instead:
+    what the service can do at most.
     """
     with TemporaryDirectory() as folder:
         asked, answered = Path(folder, "requests"), Path(folder, "answers")
         asked.write_bytes(b"".join(struct.pack("=I", len(r.content)) + r.content for r in requests))
         subprocess.run(
             [
-                _program(), str(port), str(per_second), str(seconds), str(lines),
+                _program(), str(place), str(per_second), str(seconds), str(lines),
                 str(secrets.randbits(32)), asked, answered,
             ],
             check=True,
