@@ -177,11 +177,12 @@ def _files() -> Found:
 def _python() -> Found:
     told = f"Python {platform.python_version()}"
     has_parser = find_spec("gunicorn_h1c") is not None
-    if not is_optimized():
+    is_fast = is_optimized()
+    if not is_fast:
         yield "warn", f"{told} was built without optimizations: an order takes a quarter longer"
     if not has_parser:
         yield "warn", "gunicorn_h1c is not installed: reading a request takes five times as long"
-    if is_optimized() and has_parser:
+    if is_fast and has_parser:
         yield "ok", f"{told}, with optimizations and gunicorn's parser in C"
 
 

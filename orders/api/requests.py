@@ -16,14 +16,15 @@ def keyed(request: Request, key: str | None, *, method: str, route: str, body: A
 
     method, route and body make its fingerprint.
     """
+    asked = request._request  # Django's own: Request finds these by __getattr__ only.
     return keyed_request(
         account_id=cast(int, request.user.pk),
         header=key,
         method=method,
         route=route,
         canonical_body=orjson.dumps(body, option=orjson.OPT_SORT_KEYS),
-        request_id=getattr(request._request, "request_id", ""),
-        trace_id=getattr(request._request, "trace_id", ""),
+        request_id=getattr(asked, "request_id", ""),
+        trace_id=getattr(asked, "trace_id", ""),
     )
 
 
