@@ -22,7 +22,9 @@ ALIVE_S = 1.0
 SENDER = re.compile(r" /\*function='([^']*)'(?:,route='([^']*)')?\*/")
 # Through these a statement passes; none of them has asked for it.
 PASSED = frozenset({"contextlib", "django", "opentelemetry", "psycopg", "psycopg_pool"})
-PASSED_MODULES = frozenset({__name__, "config.overload", "config.senders", "events.tracing"})
+PASSED_MODULES = frozenset(
+    {__name__, "config.overload", "config.senders", "events.flights", "events.tracing"}
+)
 
 
 class WatchedConnection(psycopg.Connection[Any]):

@@ -14,21 +14,20 @@ from contextvars import ContextVar
 from typing import Any, TypeVar
 
 import orjson
-import psycopg
 from django.db import Error, OperationalError, connection, transaction
 from opentelemetry.trace import SpanKind
 from psycopg_pool import PoolTimeout, TooManyRequests
 
 from events.errors import LockNotHad, OutcomeUnknown, TemporarilyUnavailable
 from events.flights import Flight
-from events.tracing import HotCursor, statements_in_flight, tracer
+from events.tracing import HotCursor, tracer
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
-# The connection of a flight, for as long as it lasts.
-_in_hand: ContextVar[psycopg.Connection[Any] | None] = ContextVar("in_hand", default=None)
+# The flight of this greenlet, for as long as it lasts.
+_flight_here: ContextVar[Flight | None] = ContextVar("flight", default=None)
 
 ATTEMPTS = 3
 # Deadlock, serialization failure, and a prepared statement whose table a migration has changed
@@ -120,7 +119,7 @@ class _Attempt:
             connection.wrap_database_errors,
             contextlib.ExitStack() as committing,
             transaction.atomic(durable=True),
-            _flight() if in_flight else contextlib.nullcontext() as self._flight,
+            _flying() if in_flight else contextlib.nullcontext() as self._flight,
         ):
             result = work()
             self._has_worked = True
@@ -171,32 +170,28 @@ def _is_lost(failure: Error, state: str | None) -> bool:
     return state in LOST_STATES or state.startswith("08")
 
 
-def hot_cursor() -> HotCursor:
+def hot_cursor() -> HotCursor | Flight:
     """
-    Return a bare cursor on the current connection, whose statements the server prepares.
+    Return what executes on the current connection statements that the server prepares.
 
     Django's own cursors bind on the client, so nothing is ever prepared for them.
     """
-    # Each look at Django's goes through what keeps greenlets apart.
-    ours = _in_hand.get()
-    if ours is None:
-        connection.ensure_connection()
-        ours = connection.connection
-    return HotCursor(ours)
+    flight = _flight_here.get()
+    if flight is not None:
+        return flight
+    connection.ensure_connection()
+    return HotCursor(connection.connection)
 
 
 @contextlib.contextmanager
-def _flight() -> Iterator[Flight]:
+def _flying() -> Iterator[Flight]:
     connection.ensure_connection()
-    ours: psycopg.Connection[Any] = connection.connection
-    flight = ours._pipeline = Flight(ours)
-    _in_hand.set(ours)
-    try:
-        with statements_in_flight(), flight:
+    with Flight(connection.connection) as flight:
+        _flight_here.set(flight)
+        try:
             yield flight
-    finally:
-        _in_hand.set(None)
-        ours._pipeline = None
+        finally:
+            _flight_here.set(None)
 
 
 def document(rows: Sequence[dict[str, Any]]) -> str:

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import wraps
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -21,9 +20,6 @@ tracer = trace.get_tracer("events")
 
 # Kinds of refusal that are the server's fault; every other one is normal trade.
 SERVER_KINDS = frozenset({"internal", "unavailable"})
-
-# The statements that were sent into the pipeline of this greenlet and not yet answered.
-_in_flight: ContextVar[list[Span] | None] = ContextVar("statements_in_flight", default=None)
 
 
 def current_traceparent() -> str:
@@ -119,12 +115,7 @@ def tell_failure(span: Span, failure: BaseException) -> None:
 
 
 class HotCursor(psycopg.Cursor[tuple[Any, ...]]):
-    """
-    A cursor whose statements the server prepares; each is a span until its answer is there.
-
-    In a pipeline that is when it, or what was sent after it, is read, at the latest when the
-    pipeline ends.
-    """
+    """A cursor whose statements the server prepares; each is a span."""
 
     def execute(self, query: Any, params: Any = None, **how: Any) -> Self:
         """Send a statement, with the name of the function that does."""
@@ -133,58 +124,18 @@ class HotCursor(psycopg.Cursor[tuple[Any, ...]]):
         text = signed(query, f"{module}.{sender.f_code.co_qualname}")
         if not is_traced():
             return super().execute(text, params, **how)
-        span = _statement_span(query, module, sender.f_code.co_name)
-        waiting = _in_flight.get()
+        span = statement_span(query, module, sender.f_code.co_name)
         try:
             return super().execute(text, params, **how)
         except BaseException as failure:
             tell_failure(span, failure)
             raise
         finally:
-            if waiting is None:
-                span.end()
-            else:
-                waiting.append(span)
-
-    def fetchone(self) -> tuple[Any, ...] | None:
-        """Read one row."""
-        try:
-            return super().fetchone()
-        finally:
-            _end_answered(_in_flight.get())
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        """Read all rows."""
-        try:
-            return super().fetchall()
-        finally:
-            _end_answered(_in_flight.get())
-
-    def __next__(self) -> tuple[Any, ...]:
-        try:
-            return super().__next__()
-        finally:
-            _end_answered(_in_flight.get())
+            span.end()
 
 
-@contextmanager
-def statements_in_flight() -> Iterator[None]:
-    """Let the statements of a block be in flight together, and end with it."""
-    token = _in_flight.set([])
-    try:
-        yield
-    finally:
-        _end_answered(_in_flight.get())
-        _in_flight.reset(token)
-
-
-def _end_answered(spans: list[Span] | None) -> None:
-    # A round trip brings the answers of all that was sent before it.
-    while spans:
-        spans.pop().end()
-
-
-def _statement_span(query: Any, module: str, function: str) -> Span:
+def statement_span(query: Any, module: str, function: str) -> Span:
+    """Begin the span of a statement that a function sends."""
     return tracer.start_span(
         f"SQL {module.partition('.')[0]}.{function}",
         kind=SpanKind.CLIENT,

@@ -41,7 +41,7 @@ def keep_past_order(
     price = quote_as_told(past.draft, past.currency)
 
     def keep() -> Answer:
-        ((number, _),) = storage.ask_numbers(1).fetchall()
+        ((number, _),) = storage.ask_numbers(1)()
         order = NewOrder(
             id=new_id(now, number),
             number=number,

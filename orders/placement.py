@@ -236,7 +236,7 @@ def _write(placements: Sequence[Placement], *, is_patient: bool, waits: bool) ->
         told = keys()
     mine = [n for n, settled in enumerate(told) if settled is None]
     claimed = [placements[n] for n in mine]
-    numbered = numbers.fetchall()
+    numbered = numbers()
     trouble = StockBusy(busy)  # One for all: to a breaker it is one outcome.
     priced = [
         trouble

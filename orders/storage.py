@@ -1,12 +1,11 @@
 """Every query on orders. What writes joins the caller's transaction."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import psycopg
 from django.db import connection
 from django.db.models import Exists, JSONField, OuterRef, Prefetch, QuerySet
 
@@ -160,14 +159,16 @@ HOT_STATEMENTS = (
 )
 
 
-def ask_numbers(count: int, *, lock_wait_ms: int | None = None) -> psycopg.Cursor[tuple[Any, ...]]:
+def ask_numbers(
+    count: int, *, lock_wait_ms: int | None = None
+) -> Callable[[], list[tuple[Any, ...]]]:
     """
-    Ask for the numbers of count orders, and the time; fetch them when the pipeline has gone.
+    Ask for the numbers of count orders, and the time; return what tells them when they have come.
 
     lock_wait_ms: how long the transaction waits for each lock, if not as long as any other does.
     """
     wait = None if lock_wait_ms is None else str(lock_wait_ms)
-    return hot_cursor().execute(NEXT_NUMBERS, (wait, count))
+    return hot_cursor().execute(NEXT_NUMBERS, (wait, count)).fetchall
 
 
 def add_orders(orders: Sequence[NewOrder]) -> None:

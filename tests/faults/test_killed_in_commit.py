@@ -1,19 +1,20 @@
 """A greenlet that is killed while COMMIT is under way: nobody is told that nothing was done."""
 
 import time
-from collections.abc import Iterator
 from unittest.mock import patch
 
 import psycopg
 from django.db import connection
 
 from events.durable import commit
-from events.flights import Flight
+from events.flights import COMMIT, Flight
 from events.usecases import Answer, RequestInProgress
 from orders.models import Order
 from orders.placement import Placement, Told, place_together
 from tests.builders import a_placement, given_account, given_stock, level_of
 from tests.committed import CommittedTestCase
+
+land = Flight._land
 
 
 class Killed(BaseException):
@@ -26,11 +27,11 @@ def die_in_commit(ours: psycopg.Connection) -> None:
     raise Killed
 
 
-def die_in_flight(flight: Flight) -> Iterator[None]:
+def die_in_flight(flight: Flight, query: str) -> None:
     """Send all that is to be written and COMMIT, and end before their answers come."""
-    yield from flight._communicate_gen()
-    flight.pgconn.pipeline_sync()
-    raise Killed
+    if query == COMMIT:
+        raise Killed
+    land(flight, query)
 
 
 def told_at_last(placements: list[Placement]) -> list[Told]:
@@ -48,7 +49,7 @@ class KilledInCommitTests(CommittedTestCase):
         given_stock("CUP", on_hand=5)
         placements = [a_placement(account=account, key=f"k-{n}") for n in range(3)]
 
-        with patch.object(Flight, "_exit_gen", die_in_flight), self.assertRaises(Killed):
+        with patch.object(Flight, "_land", die_in_flight), self.assertRaises(Killed):
             place_together(placements)
 
         # The server may do it before it misses us: the keys know, as soon as it has.
