@@ -9,6 +9,7 @@ from statistics import median
 import pytest
 
 from tests import openloop
+from tests.cores import callers_apart
 from tests.edge import nginx
 from tests.load import Address
 from tests.openloop import FRESH, LOST, Figures, Request
@@ -128,17 +129,20 @@ class CapacityTests:
 
     @pytest.mark.parametrize("times", [5, 10])
     def test_nginx_keeps_away_what_is_far_too_much(self, shop, times):
-        # By a socket: what both ends of TCP cost is the caller's too, who has no core of his own.
+        # Callers and nginx have a core of their own, as elsewhere they have a machine of their own:
+        # ten times capacity costs them most of one, and that is not what is measured here. By a
+        # socket: what both ends of TCP cost is the caller's, too.
         goodput, refused_ms = [], []
-        for _ in range(ROUNDS):
-            with nginx([shop.port]) as edge:
-                capacity = capacity_of(shop, seconds=6, at=edge.socket)
-            # What an operator is told to do: allow what was measured.
-            with nginx([shop.port], rate_all=f"{capacity:.0f}r/s") as edge:
-                busy = offer(shop, orders_of(shop), times * capacity, 10, at=edge.socket)
-            goodput.append(busy.per_second(201) / capacity)
-            refused_ms.append(busy.percentile_ms(99, 429))
-            assert busy.share(LOST, "order") <= LOST_SHARE_MAX
+        with callers_apart(shop):
+            for _ in range(ROUNDS):
+                with nginx([shop.port]) as edge:
+                    capacity = capacity_of(shop, seconds=6, at=edge.socket)
+                # What an operator is told to do: allow what was measured.
+                with nginx([shop.port], rate_all=f"{capacity:.0f}r/s") as edge:
+                    busy = offer(shop, orders_of(shop), times * capacity, 10, at=edge.socket)
+                goodput.append(busy.per_second(201) / capacity)
+                refused_ms.append(busy.percentile_ms(99, 429))
+                assert busy.share(LOST, "order") <= LOST_SHARE_MAX
 
         assert median(goodput) >= 0.8, goodput
         assert median(refused_ms) <= 50, refused_ms
