@@ -2,8 +2,10 @@
 
 from django.apps import AppConfig
 from django.core import checks
+from django.db.backends.signals import connection_created
 
 from config.checks import check_variables
+from config.senders import sign_statements
 
 
 class ProjectConfig(AppConfig):
@@ -13,3 +15,4 @@ class ProjectConfig(AppConfig):
 
     def ready(self) -> None:
         checks.register(check_variables)
+        connection_created.connect(sign_statements)

@@ -17,7 +17,10 @@ from django_prometheus.cache.metrics import (
 from django_redis.cache import RedisCache
 from django_redis.exceptions import ConnectionInterrupted
 from django_redis.serializers.base import BaseSerializer
+from redis.connection import DefaultParser
 from redis.exceptions import RedisError
+
+from config.instant import has_input, mutex
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +114,7 @@ class SharedReads:
     """
 
     def __init__(self) -> None:
-        self._mutex = threading.Lock()  # Never held while anything waits.
+        self._mutex = mutex()
         self._wishes: list[Wish] = []
         self._is_led = False
 
@@ -184,6 +187,22 @@ class JsonSerializer(BaseSerializer):  # type: ignore[misc]
     def loads(self, value: bytes) -> Any:
         """Return the value of bytes; raises ValueError for what is no JSON."""
         return orjson.loads(value)
+
+
+class Parser(DefaultParser):  # type: ignore[misc, valid-type]
+    """
+    Reads what Redis answers.
+
+    The pool asks before each use whether something is there that nobody asked for, or nobody any
+    more. That needs no turn of the event loop.
+    """
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Tell whether there is something to read."""
+        is_plain = not timeout and self._reader and not hasattr(self._sock, "pending")  # No TLS.
+        if is_plain and not self._reader.has_data() and not has_input(self._sock):
+            return False
+        return bool(super().can_read(timeout))
 
 
 class GuardedRedisCache(RedisCache):  # type: ignore[misc]

@@ -16,6 +16,7 @@ from enum import IntEnum
 from typing import Literal
 
 from config.errors import AppError
+from config.instant import mutex
 
 Reason = Literal["full", "behind_orders", "waited"]
 
@@ -119,7 +120,7 @@ class Gate:
         self.others = 0
         self.waiting = 0
         self._clock = clock
-        self._mutex = threading.Lock()  # Never held while anything waits.
+        self._mutex = mutex()
         self._queues: dict[Rank, deque[Waiter]] = {rank: deque() for rank in Rank}
         # How long until the next place is free, as it was lately while calls waited.
         self._pace_s = 0.0

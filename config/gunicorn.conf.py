@@ -31,6 +31,7 @@ from config.answers import send_whole_answers
 from config.counting import count_cheaply
 from config.env import env_address, env_bool, env_int, env_text
 from config.lifecycle import leave_politely, start_again, take_over
+from config.pools import use_the_last_first
 
 # Read by the settings: a pool and short timeouts for whoever serves requests.
 os.environ["SLUICE_ROLE"] = "web"
@@ -131,7 +132,9 @@ def post_worker_init(worker: Worker) -> None:
     if getattr(psycopg.waiting.wait, "__name__", None) == "wait_c":
         raise RuntimeError("psycopg was imported before gevent patched: every query would block")
     # It connects in the background: a database that is down means "not ready", not "no server".
-    connection.pool.open()  # type: ignore[attr-defined]
+    pool = connection.pool  # type: ignore[attr-defined]
+    use_the_last_first(pool)
+    pool.open()
     if settings.IS_TRACED:
         import_string("config.telemetry.start")()
     # Rules before the first request, and not in the master: nothing that follows survives a fork.

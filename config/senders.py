@@ -5,18 +5,22 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from django.db import connection
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.module_loading import import_string
 
 from config.slow_statements import SENDER, function_that_sent
 
 
 def serve(method: str, route: str) -> None:
-    """Let what this greenlet sends from now on be signed, as sent for a route."""
+    """Let what this greenlet sends from now on be sent for a route."""
     _note_route()(f"{method} {route}")
+
+
+def sign_statements(connection: BaseDatabaseWrapper, **_: object) -> None:
+    """Let Django's statements on a connection be signed: what listens to connection_created."""
     wrappers = connection.execute_wrappers
-    # The list lives as long as the greenlet, which serves all requests of its connection. First in
-    # it: who has added another for a while, as overload does, takes the last one away again.
+    # The list outlives the connection, of which each greenlet takes many. First in it: who has
+    # added another for a while, as overload does, takes the last one away again.
     if _sign not in wrappers:
         wrappers.insert(0, _sign)
 

@@ -197,6 +197,7 @@ CACHES = {
             "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
             "CONNECTION_POOL_KWARGS": {"max_connections": 50, "timeout": 0.1},
             "SERIALIZER": "config.cache.JsonSerializer",
+            "PARSER_CLASS": "config.cache.Parser",
         },
     }
 }

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import select
 import sys
 import time
 from types import CodeType, FrameType
@@ -10,9 +9,11 @@ from typing import Any
 
 import psycopg
 from django.conf import settings
-from gevent.monkey import get_original, is_module_patched
+from gevent.monkey import is_module_patched
 from gevent.socket import wait_read, wait_readwrite, wait_write
 from psycopg.waiting import Ready, Wait
+
+from config.instant import has_input
 
 logger = logging.getLogger(__name__)
 
@@ -39,12 +40,10 @@ class WatchedConnection(psycopg.Connection[Any]):
 
     def execute(self, query: Any, *values: Any, **how: Any) -> Any:
         """Send a statement; an empty one, by which the pool asks for a sign of life, if need be."""
-        if query == "" and time.perf_counter() - self._answered_at < ALIVE_S:
-            # A server that ends a session says so, and the system says that it hung up.
-            silence = get_original("select", "poll")()
-            silence.register(self.pgconn.socket, select.POLLIN)
-            if not silence.poll(0):
-                return None
+        is_lately = time.perf_counter() - self._answered_at < ALIVE_S
+        # A server that ends a session says so, and the system says that it hung up.
+        if query == "" and is_lately and not has_input(self.pgconn.socket):
+            return None
         return super().execute(query, *values, **how)
 
     def wait(self, gen: Any, *args: Any, **how: Any) -> Any:

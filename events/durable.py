@@ -20,7 +20,7 @@ from psycopg_pool import PoolTimeout, TooManyRequests
 
 from events.errors import LockNotHad, OutcomeUnknown, TemporarilyUnavailable
 from events.flights import Flight
-from events.tracing import HotCursor, tracer
+from events.tracing import HotCursor, is_traced, tracer
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,8 @@ class _Attempt:
         ):
             result = work()
             self._has_worked = True
-            committing.enter_context(_commit_span())
+            if is_traced():
+                committing.enter_context(_commit_span())
             # Inside the transaction of a test there is only a savepoint.
             is_whole = not (connection.savepoint_ids or connection.needs_rollback)
             if self._flight is not None and is_whole:

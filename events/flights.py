@@ -8,8 +8,8 @@ from typing import Any, NamedTuple, Self
 
 import psycopg
 from opentelemetry.trace import INVALID_SPAN, Span
-from psycopg._preparing import Prepare
 from psycopg import abc
+from psycopg._preparing import Prepare
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.generators import fetch_many, send
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from secrets import randbits
 from uuid import UUID
 
 import orjson
 from django.conf import settings
-from uuid_utils.compat import uuid7
 
 from events.usecases import (
     Answer,
@@ -70,6 +70,8 @@ Told = Answer | Exception
 # Longer than most batches keep the stock locked that another one wants too, and not much more than
 # others may wait behind an order for stock that a forgotten session keeps locked.
 LOCK_WAIT_MS = min(50, settings.DB_LOCK_TIMEOUT_MS)
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # What is written of an order besides its lines: the order, its event, its key.
 ORDER_WEIGHT_MIN = 5
@@ -241,8 +243,8 @@ def _write(placements: Sequence[Placement], *, is_patient: bool, waits: bool) ->
     priced = [
         trouble
         if busy and not busy.isdisjoint(_codes_of(placement, holds))
-        else _priced(placement, number, asked_at, skus, holds_now)
-        for placement, (number, asked_at) in zip(claimed, numbered, strict=False)
+        else _priced(placement, number, asked_us, skus, holds_now)
+        for placement, (number, asked_us) in zip(claimed, numbered, strict=False)
     ]
     for n, outcome in zip(mine, _place_priced(claimed, priced, levels, holds_now), strict=True):
         told[n] = outcome
@@ -322,7 +324,7 @@ def _refusal(draft: OrderDraft, granted: Grant) -> Exception | None:
 def _priced(
     placement: Placement,
     number: int,
-    asked_at: datetime,
+    asked_us: int,
     skus: Mapping[str, Sku],
     holds: Mapping[UUID, Hold],
 ) -> NewOrder | OrderInvalid | HoldNotLive:
@@ -348,7 +350,9 @@ def _priced(
         served_version=placement.provenance.served_version,
         rules_generation=placement.provenance.rules_generation,
         trace_id=placement.provenance.trace_id,
-        pay_before=None if pay_within_s is None else asked_at + timedelta(seconds=pay_within_s),
+        pay_before=None
+        if pay_within_s is None
+        else EPOCH + timedelta(microseconds=asked_us, seconds=pay_within_s),
         traceparent=placement.traceparent,
     )
 
@@ -361,9 +365,10 @@ def new_id(placed_at: datetime, number: int) -> UUID:
     random ones; 32 stay random.
     """
     placed_ms = max(0, int(placed_at.timestamp() * 1000))
-    drawn = uuid7(nanoseconds=placed_ms * 1_000_000).int
-    drawn &= ~(0xFFF << 64 | 0x3FFFFFFF << 32)
-    return UUID(int=drawn | (number >> 30 & 0xFFF) << 64 | (number & 0x3FFFFFFF) << 32)
+    first, last = number >> 30 & 0xFFF, number & 0x3FFFFFFF
+    # Version 7, variant 2.
+    bits = placed_ms << 80 | 7 << 76 | first << 64 | 2 << 62 | last << 32 | randbits(32)
+    return UUID(int=bits)
 
 
 def _waiting(order: NewOrder, granted: Grant) -> NewOrder:

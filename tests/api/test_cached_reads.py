@@ -216,6 +216,24 @@ class ManyValuesTests(SimpleTestCase):
             self.assertEqual(self.free(), max(1, free))
 
 
+class ConnectionTests(SimpleTestCase):
+    def test_whose_server_has_hung_up_is_not_used(self):
+        cache.set("kept", 1)
+        pool = cache.client.get_client().connection_pool
+        used = pool.get_connection()
+        pool.release(used)
+
+        killed = cache.client.get_client().client_kill_filter(_type="normal", skipme=False)
+
+        self.assertGreater(killed, 0)
+        self.assertEqual(cache.get("kept"), 1)
+        again = pool.get_connection()
+        self.assertIs(again, used)
+        self.assertIsInstance(again._parser, guarded.Parser)
+        self.assertFalse(again.can_read())
+        pool.release(again)
+
+
 class GuardTests:
     def test_asks_ever_more_seldom_while_redis_is_away(self):
         now, calls = [0.0], []

@@ -1,11 +1,13 @@
 """What a worker measures of itself."""
 
 import gc
+import os
 
 import pytest
 from prometheus_client import REGISTRY, Gauge
 from psycopg_pool import ConnectionPool, PoolTimeout
 
+from config.pools import use_the_last_first
 from config.worker_metrics import CpuTime, GcPauses, MeasuredPool, show_memory
 from tests.measured import told
 
@@ -66,6 +68,18 @@ class PoolTests:
         refused = "database_pool_refusals_total"
         assert after.value(refused) - before.value(refused) == 1
         assert after.value("database_pool_size_max") == 3
+
+    def test_gives_the_connection_that_was_used_last(self):
+        with ConnectionPool(os.environ["DATABASE_URL"], min_size=3, max_size=3) as pool:
+            use_the_last_first(pool)
+            pool.wait()
+            first, second, third = (pool.getconn() for _ in range(3))
+            for connection in (second, third, first):
+                pool.putconn(connection)
+
+            assert [pool.getconn() for _ in range(3)] == [first, third, second]
+            for connection in (first, second, third):
+                pool.putconn(connection)
 
 
 class GaugesTests:

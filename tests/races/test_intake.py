@@ -106,11 +106,11 @@ class IntakeTests(SimpleTestCase):
         queue = queue_before(gate)
         self.batch_of_two(queue, gate)
 
-        with patch.object(intake.time, "sleep", wraps=time.sleep) as sleep:
+        with patch.object(intake, "time", wraps=time) as clock:
             queue.submit(["c"])
             queue.submit(["d"])  # After one that was alone.
 
-        sleep.assert_called_once_with(intake.WAIT_FOR_COMPANY_S)
+        clock.sleep.assert_called_once_with(intake.WAIT_FOR_COMPANY_S)
 
     def test_who_comes_long_after_a_few_waits_for_nobody(self):
         gate = Gate()
@@ -118,10 +118,10 @@ class IntakeTests(SimpleTestCase):
         self.batch_of_two(queue, gate)
         queue._ended_s -= 2 * intake.COMPANY_LATELY_S
 
-        with patch.object(intake.time, "sleep") as sleep:
+        with patch.object(intake, "time") as clock:
             queue.submit(["c"])
 
-        sleep.assert_not_called()
+        clock.sleep.assert_not_called()
 
     def test_a_batch_has_no_more_callers_than_can_be_answered_soon(self):
         gate = Gate()

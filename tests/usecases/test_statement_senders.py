@@ -1,6 +1,8 @@
 """Statements say which function sent them, and for which route."""
 
 from django.db import connection
+from django.db.backends.postgresql.base import DatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.test import TestCase
 
 from config.senders import sender_of, serve
@@ -17,6 +19,7 @@ class SignedStatementTests(TestCase):
             self.addCleanup(forget)
 
     def test_of_django_names_the_function_and_the_route(self):
+        connection_created.send(DatabaseWrapper, connection=connection)
         serve("GET", "/api/v1/skus/{code}")
         sent = []
 
@@ -40,9 +43,9 @@ class SignedStatementTests(TestCase):
     def test_names_no_route_outside_of_a_request(self):
         assert sender_of(signed("SELECT 1", "orders.storage.find")) == ("orders.storage.find", "")
 
-    def test_is_signed_once_for_all_requests_of_a_connection(self):
+    def test_is_signed_once_however_many_connections_a_greenlet_takes(self):
         for _ in range(3):
-            serve("GET", "/api/v1/orders")
+            connection_created.send(DatabaseWrapper, connection=connection)
 
         assert len(connection.execute_wrappers) == 1
 
