@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from events.errors import IdempotencyKeyInvalid, IdempotencyKeyMissing
 
@@ -29,8 +29,7 @@ class Refusal(Protocol):
     def errors(self) -> Sequence[dict[str, Any]]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class KeyedRequest:
+class KeyedRequest(NamedTuple):
     """
     One request that must have one answer.
 
@@ -45,8 +44,7 @@ class KeyedRequest:
     trace_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """
     What the caller is told: an HTTP status and a JSON text that is stored as it is sent.
 
@@ -68,11 +66,10 @@ class Answer:
 
     def replayed(self) -> "Answer":
         """Return the same answer, marked as told before."""
-        return replace(self, is_replayed=True)
+        return self._replace(is_replayed=True)
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(NamedTuple):
     """
     Something that happened to one aggregate.
 

@@ -10,8 +10,7 @@ from uuid import UUID
 from inventory.rules import HeldUnits, Hold, Level, Provenance
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(NamedTuple):
     """
     What one order or new hold wants: units by SKU code, each 1 or more, summed over its lines.
 

@@ -239,8 +239,7 @@ class Change(NamedTuple):
     incoming: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Provenance:
+class Provenance(NamedTuple):
     """
     Who changed stock, through what, and in which request.
 

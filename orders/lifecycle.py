@@ -179,7 +179,7 @@ def cancel(order: OrderState, cuts: Sequence[Cut] | None) -> OrderState:
         order,
         Action.CANCEL,
         cuts,
-        lambda line, cut: replace(line, cancelled=line.cancelled + cut.units),
+        lambda line, cut: line._replace(cancelled=line.cancelled + cut.units),
     )
     return _after(order, Action.CANCEL, lines=lines)
 
@@ -202,8 +202,8 @@ def fulfill(order: OrderState, picks: Sequence[Pick] | None) -> OrderState:
         order,
         Action.FULFILL,
         picks,
-        lambda line, pick: replace(
-            line, fulfilled=line.fulfilled + pick.units, cancelled=line.cancelled + pick.short
+        lambda line, pick: line._replace(
+            fulfilled=line.fulfilled + pick.units, cancelled=line.cancelled + pick.short
         ),
     )
     is_short = any(pick.short for pick in picks)
@@ -228,7 +228,7 @@ def take_back(order: OrderState, comebacks: Sequence[Comeback]) -> OrderState:
         order,
         Action.RETURN,
         comebacks,
-        lambda line, comeback: replace(line, returned=line.returned + comeback.units),
+        lambda line, comeback: line._replace(returned=line.returned + comeback.units),
     )
     return _after(order, Action.RETURN, lines=lines)
 

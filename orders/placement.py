@@ -1,9 +1,9 @@
 """The ways to place an order: alone, and together with those that wait."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from secrets import randbits
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
@@ -54,8 +54,7 @@ from orders.rules import (
 from rollout.codepath import ERROR, IGNORED, OK, REJECT, outcome_of, serving
 
 
-@dataclass(frozen=True, slots=True)
-class Placement:
+class Placement(NamedTuple):
     """One order to place: the draft, the key that makes it one order, and who asks."""
 
     draft: OrderDraft
@@ -375,7 +374,7 @@ def _waiting(order: NewOrder, granted: Grant) -> NewOrder:
     if not order.draft.allow_backorder:
         return order
     waiting = {sku: sum(pick.waiting for pick in picks) for sku, picks in granted.picks.items()}
-    return replace(order, waiting_units=waiting_by_line(order.draft.lines, waiting))
+    return order._replace(waiting_units=waiting_by_line(order.draft.lines, waiting))
 
 
 def _answer(order: NewOrder) -> Answer:

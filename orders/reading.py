@@ -2,8 +2,8 @@
 
 import hmac
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cache as once
+from typing import NamedTuple
 from uuid import UUID
 
 import orjson
@@ -19,8 +19,7 @@ from orders.documents import address, etag, stored_document
 FORMAT = 3
 
 
-@dataclass(frozen=True, slots=True)
-class OrderText:
+class OrderText(NamedTuple):
     """An order's document as JSON text, and its ETag."""
 
     body: str

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from config.errors import AppError
@@ -142,8 +142,7 @@ class Priced(Protocol):
     def is_active(self) -> bool: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Quote:
+class Quote(NamedTuple):
     """An order's money, in minor units of one currency; unit prices in the order of its lines."""
 
     currency: str
@@ -264,8 +263,7 @@ def out_of_stock(draft: OrderDraft, shortages: Sequence[Short]) -> InsufficientS
     )
 
 
-@dataclass(frozen=True, slots=True)
-class NewOrder:
+class NewOrder(NamedTuple):
     """
     A draft that has a price: all that is written of it, but for the version.
 

@@ -7,6 +7,7 @@ follow from facts: sums of money, and units of each line.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 from uuid import UUID
 
 
@@ -50,8 +51,7 @@ class Attention(StrEnum):
     SHORT = "short"
 
 
-@dataclass(frozen=True, slots=True)
-class LineState:
+class LineState(NamedTuple):
     """
     One line of an order and what became of its units, each count 0 … quantity.
 

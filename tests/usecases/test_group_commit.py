@@ -123,7 +123,7 @@ class GroupCommitTests(TestCase):
 
     def placement(self, draft, key, **more) -> Placement:
         request = a_request(key, account_id=self.account.pk, body=repr(draft).encode())
-        provenance = replace(TESTER, served_version="v1")
+        provenance = TESTER._replace(served_version="v1")
         return Placement(replace(draft, reference=key), request, provenance, NOON, **more)
 
     def test_an_order_that_breaks_the_transaction_harms_no_other(self):
@@ -147,7 +147,7 @@ class GroupCommitTests(TestCase):
         later = NOON + timedelta(seconds=1)
         placements = [
             self.placement(draft, "k-1"),
-            replace(self.placement(draft, "k-2"), now=later),
+            self.placement(draft, "k-2")._replace(now=later),
         ]
 
         place_together(placements)

@@ -1,6 +1,5 @@
 """Orders that share a transaction have times of their own."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import orjson
@@ -19,7 +18,7 @@ class PlacementTimesTests(TestCase):
         given_stock("CUP", on_hand=10)
         times = [NOON, NOON + timedelta(hours=3), NOON + timedelta(hours=1)]
 
-        told = place_together([replace(a_placement(account=shop), now=time) for time in times])
+        told = place_together([a_placement(account=shop)._replace(now=time) for time in times])
 
         orders = Order.objects.order_by("number")
         self.assertEqual([order.placed_at for order in orders], times)
