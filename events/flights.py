@@ -95,21 +95,19 @@ class Flight:
         return self
 
     def __exit__(self, kind: Any, reason: BaseException | None, traceback: Any) -> None:
+        is_killed = reason is not None and not isinstance(reason, Exception)
         try:
-            is_committing = COMMIT in self._unanswered
-            self._pgconn.pipeline_sync()
-            self._unanswered.append(SYNC)
-            self._land(COMMIT if is_committing else SYNC)
+            if not is_killed:  # Who is, waits for nothing any more.
+                self._end()
         except psycopg.Error:
             if reason is None:
                 raise
-        except BaseException:
-            self._pgconn.finish()  # Nobody knows what it was in the middle of.
-            raise
         finally:
             self._failure = None  # It holds this frame.
-            _end_spans(self._unanswered)
-            if self._pgconn.status == ConnStatus.OK:
+            if self._unanswered:
+                self._pgconn.finish()  # Nobody knows what it is in the middle of.
+                _end_spans(self._unanswered)
+            elif self._pgconn.status == ConnStatus.OK:
                 self._pgconn.exit_pipeline_mode()
 
     def execute(self, query: str, values: Any = ()) -> Answer:
@@ -150,6 +148,12 @@ class Flight:
             self._pgconn.send_flush_request()
         self._land(query)
 
+    def _end(self) -> None:
+        is_committing = COMMIT in self._unanswered
+        self._pgconn.pipeline_sync()
+        self._unanswered.append(SYNC)
+        self._land(COMMIT if is_committing else SYNC)
+
     def _land(self, query: str) -> None:
         # query: who waits for long is asked what for (config.slow_statements).
         self._connection.wait(self._exchange())
@@ -160,6 +164,10 @@ class Flight:
         yield from send(self._pgconn)
         while self._unanswered:
             results = yield from fetch_many(self._pgconn)
+            if not results:
+                # A server that ends a session says so once, and then nothing.
+                self._failure = self._failure or psycopg.OperationalError("lost in flight")
+                return
             try:
                 self._settle(self._unanswered.popleft(), results)
             except psycopg.Error as failure:

@@ -1,8 +1,11 @@
 """The connection is lost around COMMIT, and nobody is told a lie."""
 
+import os
 import socket
 
-from django.db import connection, transaction
+import psycopg
+from django.db import DataError, connection, transaction
+from gevent import GreenletExit
 
 from events import durable
 from events.errors import OutcomeUnknown, TemporarilyUnavailable
@@ -129,6 +132,59 @@ class CommitTests(CommittedTestCase):
         self.assertEqual(durable.commit(read_and_write, in_flight=True), (2,))
         self.assertEqual(level_of("CUP").on_hand, 99)
         self.assertEqual(told, [])
+
+    def test_a_session_that_ends_in_the_middle_of_a_flight_is_replaced(self):
+        ended = []
+
+        def read_and_write():
+            (pid,) = durable.hot_cursor().execute("SELECT pg_backend_pid()").fetchone()
+            if not ended:
+                ended.append(pid)
+                self.end_session(pid)
+            self.count_ninety_nine()
+            return durable.hot_cursor().execute("SELECT pg_backend_pid()").fetchone()
+
+        (pid,) = durable.commit(read_and_write, in_flight=True)
+
+        self.assertNotEqual([pid], ended)
+        self.assertEqual(level_of("CUP").on_hand, 99)
+
+    def test_a_flight_that_ends_with_its_session_has_done_nothing(self):
+        def write_and_lose():
+            self.count_ninety_nine()
+            (pid,) = durable.hot_cursor().execute("SELECT pg_backend_pid()").fetchone()
+            self.end_session(pid)
+
+        with self.assertRaises(OutcomeUnknown):
+            durable.commit(write_and_lose, in_flight=True)
+
+        self.assertEqual(level_of("CUP").on_hand, 10)
+
+    def test_who_is_killed_in_a_flight_leaves_the_connection_to_nobody(self):
+        connections = []
+
+        def write_and_die():
+            connections.append(connection.connection)
+            self.count_ninety_nine()
+            raise GreenletExit
+
+        with self.assertRaises(GreenletExit):
+            durable.commit(write_and_die, in_flight=True)
+
+        self.assertTrue(connections[0].closed)
+        self.assertEqual(level_of("CUP").on_hand, 10)
+
+    def test_a_value_that_no_statement_can_carry_is_the_callers_fault(self):
+        with self.assertRaises(DataError):
+            durable.commit(
+                lambda: durable.hot_cursor().execute("SELECT %s", ("\0",)), in_flight=True
+            )
+
+        self.assertEqual(durable.commit(lambda: "done", in_flight=True), "done")
+
+    def end_session(self, pid):
+        with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
 
     def count_ninety_nine(self):
         durable.hot_cursor().execute("UPDATE inventory_stocklevel SET on_hand = 99, version = 99")
