@@ -104,9 +104,11 @@ class Flight:
                 raise
         finally:
             self._failure = None  # It holds this frame.
-            if self._unanswered:
-                self._pgconn.finish()  # Nobody knows what it is in the middle of.
+            if is_killed or self._unanswered:
+                # Nobody knows what it is in the middle of: not even libpq, that has a transaction.
+                self._pgconn.finish()
                 _end_spans(self._unanswered)
+                self._unanswered.clear()
             elif self._pgconn.status == ConnStatus.OK:
                 self._pgconn.exit_pipeline_mode()
 
@@ -123,7 +125,7 @@ class Flight:
         given = adaptation.dump_sequence(values, [PyFormat.AUTO] * len(values))
         statement = Statement(text, adaptation.types or ())
         answer = Answer(self, query, adaptation)
-        name = self._prepared._names.get(statement) or self._prepare(statement, answer)
+        name = self._name_of(statement) or self._prepare(statement, answer)
         if name:
             self._pgconn.send_query_prepared(name, given, adaptation.formats)
         else:
@@ -156,7 +158,11 @@ class Flight:
 
     def _land(self, query: str) -> None:
         # query: who waits for long is asked what for (config.slow_statements).
-        self._connection.wait(self._exchange())
+        try:
+            self._connection.wait(self._exchange())
+        except psycopg.Error as failure:
+            # A server that ends a session has said why, before the connection was found lost.
+            self._failure = self._failure or failure
         if self._failure is not None:
             raise self._failure
 
@@ -192,6 +198,13 @@ class Flight:
             raise psycopg.errors.error_from_result(result, self._pgconn._encoding)
         if result.status == ExecStatus.PIPELINE_ABORTED:
             raise psycopg.errors.PipelineAborted("pipeline aborted")
+
+    def _name_of(self, statement: Statement) -> bytes | None:
+        names = self._prepared._names
+        name = names.get(statement)
+        if name is not None:
+            names.move_to_end(statement)  # Those used last are kept.
+        return name
 
     def _prepare(self, statement: Statement, answer: Answer) -> bytes:
         """Have a statement prepared; return its name, empty where nothing is prepared."""

@@ -69,17 +69,42 @@ class PoolTests:
         assert after.value(refused) - before.value(refused) == 1
         assert after.value("database_pool_size_max") == 3
 
-    def test_gives_the_connection_that_was_used_last(self):
-        with ConnectionPool(os.environ["DATABASE_URL"], min_size=3, max_size=3) as pool:
-            use_the_last_first(pool)
-            pool.wait()
-            first, second, third = (pool.getconn() for _ in range(3))
-            for connection in (second, third, first):
-                pool.putconn(connection)
+    def test_gives_the_connection_that_was_used_last(self, warm_pool):
+        first, second, third = taken(warm_pool, 3)
+        for connection in (second, third, first):
+            warm_pool.putconn(connection)
 
-            assert [pool.getconn() for _ in range(3)] == [first, third, second]
-            for connection in (first, second, third):
-                pool.putconn(connection)
+        assert taken(warm_pool, 3) == [first, third, second]
+
+    def test_gives_one_that_grew_too_old_while_it_rested_to_be_replaced(self, warm_pool):
+        first, second, third = taken(warm_pool, 3)
+        for connection in (first, second, third):
+            warm_pool.putconn(connection)
+        first._expire_at = 0
+
+        assert taken(warm_pool, 2) == [first, third]
+
+    def test_closes_what_has_rested_longest_when_there_are_too_many(self, warm_pool):
+        first, second, third = taken(warm_pool, 3)
+        for connection in (first, second, third):
+            warm_pool.putconn(connection)
+        warm_pool._nconns_min = 1  # So many rested all the time.
+
+        warm_pool._shrink_pool()
+
+        assert [first.closed, second.closed, third.closed] == [True, False, False]
+        assert taken(warm_pool, 1) == [third]
+
+
+@pytest.fixture
+def warm_pool():
+    with ConnectionPool(os.environ["DATABASE_URL"], min_size=1, max_size=3) as pool:
+        use_the_last_first(pool)
+        yield pool
+
+
+def taken(pool, count):
+    return [pool.getconn() for _ in range(count)]
 
 
 class GaugesTests:

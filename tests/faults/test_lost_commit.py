@@ -161,18 +161,26 @@ class CommitTests(CommittedTestCase):
         self.assertEqual(level_of("CUP").on_hand, 10)
 
     def test_who_is_killed_in_a_flight_leaves_the_connection_to_nobody(self):
+        for is_read in (False, True):
+            with self.subTest(is_read=is_read):
+                used = self.connection_of_one_who_is_killed(is_read=is_read)
+
+                self.assertTrue(used.closed)
+                self.assertEqual(level_of("CUP").on_hand, 10)
+
+    def connection_of_one_who_is_killed(self, *, is_read):
         connections = []
 
         def write_and_die():
             connections.append(connection.connection)
             self.count_ninety_nine()
+            if is_read:
+                durable.hot_cursor().execute("SELECT 1").fetchone()
             raise GreenletExit
 
         with self.assertRaises(GreenletExit):
             durable.commit(write_and_die, in_flight=True)
-
-        self.assertTrue(connections[0].closed)
-        self.assertEqual(level_of("CUP").on_hand, 10)
+        return connections[0]
 
     def test_a_value_that_no_statement_can_carry_is_the_callers_fault(self):
         with self.assertRaises(DataError):
