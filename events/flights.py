@@ -15,8 +15,7 @@ from psycopg.generators import fetch_many, send
 from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
-from events.naming import signed
-from events.tracing import is_traced, statement_span
+from events.tracing import is_traced, signed_by, statement_span
 
 Row = tuple[Any, ...]
 
@@ -119,8 +118,7 @@ class Flight:
         query: a constant with %s for each of the values, in order, and no other percent sign.
         """
         sender = sys._getframe(1)
-        module = sender.f_globals["__name__"]
-        text = numbered(signed(query, f"{module}.{sender.f_code.co_qualname}"))
+        text = numbered(signed_by(sender, query))
         adaptation = Transformer(self._connection)
         given = adaptation.dump_sequence(values, [PyFormat.AUTO] * len(values))
         statement = Statement(text, adaptation.types or ())
@@ -132,7 +130,7 @@ class Flight:
             self._pgconn.send_query_params(text, given, statement.types, adaptation.formats)
         self._unanswered.append(answer)
         if is_traced():
-            answer.span = statement_span(query, module, sender.f_code.co_name)
+            answer.span = statement_span(sender, query)
         return answer
 
     def commit(self) -> None:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from types import FrameType
 from typing import Any, Self, TypeVar
 from uuid import UUID
 
@@ -120,11 +121,10 @@ class HotCursor(psycopg.Cursor[tuple[Any, ...]]):
     def execute(self, query: Any, params: Any = None, **how: Any) -> Self:
         """Send a statement, with the name of the function that does."""
         sender = sys._getframe(1)
-        module = sender.f_globals["__name__"]
-        text = signed(query, f"{module}.{sender.f_code.co_qualname}")
+        text = signed_by(sender, query)
         if not is_traced():
             return super().execute(text, params, **how)
-        span = statement_span(query, module, sender.f_code.co_name)
+        span = statement_span(sender, query)
         try:
             return super().execute(text, params, **how)
         except BaseException as failure:
@@ -134,8 +134,14 @@ class HotCursor(psycopg.Cursor[tuple[Any, ...]]):
             span.end()
 
 
-def statement_span(query: Any, module: str, function: str) -> Span:
+def signed_by(sender: FrameType, query: Any) -> Any:
+    """Return a statement with the name of the function that sends it."""
+    return signed(query, f"{sender.f_globals['__name__']}.{sender.f_code.co_qualname}")
+
+
+def statement_span(sender: FrameType, query: Any) -> Span:
     """Begin the span of a statement that a function sends."""
+    module, function = sender.f_globals["__name__"], sender.f_code.co_name
     return tracer.start_span(
         f"SQL {module.partition('.')[0]}.{function}",
         kind=SpanKind.CLIENT,
