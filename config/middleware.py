@@ -122,7 +122,7 @@ class StraightToApi:
             request.GET = StrictQuery(query)
         response = self.view(request)
         if not response.streaming:
-            let_go(request)
+            let_go(request, response)
         if self.hsts:
             response.headers["Strict-Transport-Security"] = self.hsts
         return response

@@ -5,6 +5,7 @@ from typing import IO, Any
 
 import orjson
 from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from django.utils.functional import Promise
 from rest_framework.metadata import BaseMetadata
 from rest_framework.negotiation import BaseContentNegotiation
@@ -66,17 +67,21 @@ class JsonOnly(BaseContentNegotiation):
         return renderer, str(renderer.media_type)
 
 
-def let_go(request: HttpRequest) -> None:
+def let_go(request: HttpRequest, response: HttpResponseBase) -> None:
     """
     Take apart the view that has answered, so that all it held is freed now.
 
-    A viewset holds its own methods, and with its request each holds the other: seventy objects of
-    each call that only the garbage collector could free, and did, in pauses.
+    A viewset holds its own methods, with its request each holds the other, and an answer is held by
+    what it was written with: a hundred objects of each call, and all that it tells, which only the
+    garbage collector could free, and did, in pauses.
     """
     view = request.__dict__.pop("answered_by", None)
     if view is not None:
         view.request.parser_context.clear()
         view.__dict__.clear()
+    written_with: dict[str, Any] | None = getattr(response, "renderer_context", None)
+    if written_with is not None:
+        written_with.clear()
 
 
 class AllowedMethods(BaseMetadata):

@@ -210,6 +210,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 if request.body.length:
                     break  # Where the next request begins is not known before the body was read.
                 data = request.body.unreader.take_buffered()
+            # Who waits for the next keeps nothing of this one: not its body in memory, and not
+            # its environ for the collector to look through.
+            del request
             if data:
                 gevent.sleep(0)  # Who sends many at once must not keep all others waiting.
         return None

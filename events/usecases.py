@@ -195,7 +195,10 @@ def list_events(
 def retell(told: Answer | Exception) -> Answer:
     """Return an answer; raise a refusal."""
     if isinstance(told, Exception):
-        raise told
+        try:
+            raise told
+        finally:
+            del told  # What is raised holds this frame, which must not hold it in turn.
     return told
 
 

@@ -330,7 +330,8 @@ def _priced(
     try:
         price = quote(placement.draft, skus)
     except OrderInvalid as refusal:
-        return refusal
+        # Told and not raised: with its frames it would hold all of this batch, which hold it.
+        return refusal.with_traceback(None)
     # Nobody pays for what costs nothing, so nobody can be late with it.
     pay_within_s = placement.draft.pay_within_s if price.total_minor else None
     if placement.draft.hold is not None:

@@ -152,7 +152,8 @@ def _read_item(request: Request, item: Any) -> Placement | Exception:
             timezone.now(),
         )
     except (ValidationError, EventsError) as refusal:
-        return refusal
+        # Told and not raised: with its frames it would hold all of this call, which holds it.
+        return refusal.with_traceback(None)
 
 
 def _keyed(request: Request, key: str | None, body: Any) -> KeyedRequest:
