@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 from uuid import UUID
 
 from events.usecases import NewEvent, record_events
@@ -11,6 +12,16 @@ from inventory.granting import Demand, Grant, Pick, grant
 from inventory.holding import Journal
 from inventory.holdstore import Closing
 from inventory.rules import Change, Hold, Level
+
+# What is decided without a lock is a tenth of what is free: others take some meanwhile.
+PLENTY = 10
+
+
+class Plan(NamedTuple):
+    """What demands were granted, and the picks of all of them in order: of free units alone."""
+
+    grants: Sequence[Grant]
+    picks: Sequence[tuple[Demand, Pick]]
 
 
 def allocate(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -> list[Grant]:
@@ -44,6 +55,39 @@ def allocate(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -
     write_journal(journal, sets_free=any(each.let_go or each.left for each in grants))
     _close_used(demands, grants)
     return grants
+
+
+def plan_plenty(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -> Plan | None:
+    """
+    Decide demands as allocate does, by levels that may move on; None where that may go wrong.
+
+    It may where a level would be left with little, and where something besides free units moves.
+    Pure. What was decided is promised by carry_out.
+    """
+    grants = grant(demands, levels)
+    if any(granted.shortages or granted.let_go or granted.left for granted in grants):
+        return None
+    picks = [
+        (demand, pick)
+        for demand, granted in zip(demands, grants, strict=True)
+        for of_sku in granted.picks.values()
+        for pick in of_sku
+    ]
+    free = {level.id: level.free for of_sku in levels.values() for level in of_sku}
+    for _, pick in picks:
+        free[pick.level_id] -= PLENTY * pick.units
+    is_simple = all(demand.hold is None and not demand.allow_backorder for demand in demands)
+    return Plan(grants, picks) if is_simple and min(free.values(), default=0) >= 0 else None
+
+
+def carry_out(plan: Plan) -> None:
+    """
+    Promise what was planned. Joins the caller's transaction, and locks the levels only now.
+
+    The transaction fails where a level has fewer free units by then than it takes: see is_shortage.
+    """
+    if plan.picks:
+        storage.take_free_units(plan.picks)
 
 
 def grant_demands(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -> list[Grant]:

@@ -3,7 +3,8 @@ Every query on stock, every lock and every movement.
 
 Lock order of the whole program: keys, then orders, then the account of a new hold, then levels by
 ascending id. A hold is locked by its levels, see holdstore. lock_stock, lock_promises, lock_places
-and lock_hold_levels are what locks levels, move_levels the one function that writes them.
+and lock_hold_levels are what locks levels, move_levels is what writes them, take_free_units does
+both.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,11 +13,12 @@ from time import perf_counter
 from typing import Any
 from uuid import UUID
 
-from django.db import models
+from django.db import IntegrityError, models
 from django.db.models import QuerySet
+from psycopg.errors import NotNullViolation
 
 from events.usecases import document, hot_cursor
-from inventory.granting import Pick, Waiting
+from inventory.granting import Demand, Pick, Waiting
 from inventory.metrics import LOCK_WAIT
 from inventory.models import Allocation, Location, Movement, StockLevel
 from inventory.models import Sku as SkuRow
@@ -32,6 +34,8 @@ from inventory.rules import (
 )
 from inventory.rules import Movement as NewMovement
 
+Row = tuple[Any, ...]
+
 # Codes travel as one text: no code has a comma, and adapting a list costs more than all the rest.
 # By a sub-select: else the server would plan each time anew, for just these codes.
 # A plain multi-row UPDATE takes its locks in any order; ORDER BY before FOR UPDATE does not.
@@ -44,13 +48,14 @@ _OF_LEVEL = """
   JOIN inventory_sku s ON s.id = l.sku_id
   JOIN inventory_location o ON o.id = l.location_id"""
 
-LOCK_LEVELS = f"""
+READ_LEVELS = f"""
 SELECT {_LEVEL}
   FROM inventory_stocklevel l {_OF_LEVEL}
  WHERE s.code = ANY((SELECT string_to_array(%s, ','))::text[]) AND s.is_tracked
  ORDER BY l.id
-   FOR NO KEY UPDATE OF l
 """
+
+LOCK_LEVELS = f"{READ_LEVELS} FOR NO KEY UPDATE OF l"
 
 LOCK_FREE_LEVELS = f"{LOCK_LEVELS} SKIP LOCKED"
 
@@ -106,6 +111,52 @@ SELECT o, l, n, 0, 0, coalesce(w, 0)
     ON CONFLICT (order_id, level_id)
     DO UPDATE SET units = inventory_allocation.units + excluded.units,
                   waiting_units = inventory_allocation.waiting_units + excluded.waiting_units
+"""
+
+# Units of levels that had plenty of them when they were read, without a lock: that is had here, in
+# the same order as everywhere, and what is written counts on from what is found then. Where that is
+# not enough after all there is no version to write, and no row of the ledger is without one: the
+# statement fails, and with it all of its transaction.
+TAKE_FREE_UNITS = """
+WITH picks AS (
+    SELECT n, l, u, o, who, src, served, rules, trace, at
+      FROM jsonb_to_recordset(%s::jsonb)
+        AS r(n bigint, l bigint, u bigint, o uuid, who text, src text, served text, rules bigint,
+             trace text, at timestamptz)
+), levels AS MATERIALIZED (
+    SELECT id, on_hand, unavailable, held, allocated, waiting, incoming, shortfall, version,
+           on_hand - unavailable - safety - held - allocated AS free
+      FROM inventory_stocklevel
+     WHERE id IN (SELECT l FROM picks)
+     ORDER BY id
+       FOR NO KEY UPDATE
+), moved AS (
+    UPDATE inventory_stocklevel l
+       SET allocated = levels.allocated + taken.units, version = levels.version + taken.picks
+      FROM (SELECT l AS id, sum(u) AS units, count(*) AS picks FROM picks GROUP BY l) AS taken
+      JOIN levels ON levels.id = taken.id
+     WHERE l.id = levels.id AND taken.units <= levels.free
+), promised AS (
+    INSERT INTO inventory_allocation
+           (order_id, level_id, units, released_units, shipped_units, waiting_units)
+    SELECT o, l, u, 0, 0, 0 FROM picks
+)
+INSERT INTO inventory_movement
+       (level_id, level_version, kind,
+        on_hand_change, unavailable_change, held_change, allocated_change, incoming_change,
+        shortfall_change, waiting_change,
+        on_hand_after, unavailable_after, held_after, allocated_after, incoming_after,
+        shortfall_after, waiting_after,
+        reason, reference, note, order_id, hold_id, actor, source, served_version,
+        rules_generation, trace_id, created_at)
+SELECT id, CASE WHEN taken <= free THEN version + nth END, 'allocate',
+       0, 0, 0, u, 0, 0, 0,
+       on_hand, unavailable, held, allocated + taken, incoming, shortfall, waiting,
+       '', '', '', o, NULL, who, src, served, rules, trace, at
+  FROM (SELECT l, u, o, who, src, served, rules, trace, at,
+               sum(u) OVER following AS taken, row_number() OVER following AS nth
+          FROM picks WINDOW following AS (PARTITION BY l ORDER BY n)) AS p
+  JOIN levels ON levels.id = p.l
 """
 
 # Several orders at once: their levels must be locked in one go, or two sweepers would wait for
@@ -181,6 +232,8 @@ UPDATE inventory_allocation a
 
 # Statements that the server prepares; a test prepares each against the migrated schema.
 HOT_STATEMENTS = (
+    READ_LEVELS,
+    TAKE_FREE_UNITS,
     LOCK_LEVELS,
     LOCK_FREE_LEVELS,
     COUNT_LEVELS,
@@ -215,14 +268,9 @@ def lock_stock(
     levels = hot_cursor().execute(LOCK_LEVELS if waits else LOCK_FREE_LEVELS, (text,))
     skus = hot_cursor().execute(READ_SKUS, (text,))
     counts = None if waits else hot_cursor().execute(COUNT_LEVELS, (text,))
-    levels_by_code: dict[str, list[Level]] = {}
-    for row in levels:
-        levels_by_code.setdefault(row[1], []).append(Level(*row))
+    locked = list(levels)
     LOCK_WAIT.observe(perf_counter() - began_s)
-    sku_by_code = {row[1]: Sku(*row) for row in skus}
-    # Busy too is a SKU made while the first statement waited: the second one alone sees it. Without
-    # its level it would pass for untracked, and be sold without end.
-    busy = {sku.code for sku in sku_by_code.values() if sku.is_tracked} - levels_by_code.keys()
+    sku_by_code, levels_by_code, busy = _by_code(locked, skus)
     if counts is not None:
         # On some of its levels it might seem to be out of stock.
         busy |= {code for code, n in counts if n > len(levels_by_code.get(code, ()))}
@@ -230,6 +278,63 @@ def lock_stock(
         sku_by_code.pop(code, None)
         levels_by_code.pop(code, None)
     return sku_by_code, levels_by_code, busy
+
+
+def read_stock(
+    codes: Iterable[str],
+) -> tuple[dict[str, Sku], dict[str, list[Level]], set[str]]:
+    """
+    Return the same as lock_stock, and lock nothing: the levels may move on at any moment.
+
+    Busy is only a SKU that is being made.
+    """
+    text = ",".join(codes)
+    levels = hot_cursor().execute(READ_LEVELS, (text,))
+    skus = hot_cursor().execute(READ_SKUS, (text,))
+    return _by_code(levels, skus)
+
+
+def _by_code(
+    levels: Iterable[Row], skus: Iterable[Row]
+) -> tuple[dict[str, Sku], dict[str, list[Level]], set[str]]:
+    levels_by_code: dict[str, list[Level]] = {}
+    for row in levels:
+        levels_by_code.setdefault(row[1], []).append(Level(*row))
+    sku_by_code = {row[1]: Sku(*row) for row in skus}
+    # Busy too is a SKU made while the first statement waited: the second one alone sees it. Without
+    # its level it would pass for untracked, and be sold without end.
+    busy = {sku.code for sku in sku_by_code.values() if sku.is_tracked} - levels_by_code.keys()
+    return sku_by_code, levels_by_code, busy
+
+
+def take_free_units(picks: Sequence[tuple[Demand, Pick]]) -> None:
+    """
+    Promise free units to orders that have none yet, of levels that are not locked before.
+
+    Joins a pipeline. Where a level has fewer free units by then the transaction fails, with what
+    is_shortage knows again.
+    """
+    rows = [
+        {
+            "n": n, "l": pick.level_id, "u": pick.units, "o": demand.order_id,
+            "who": demand.provenance.actor, "src": demand.provenance.source,
+            "served": demand.provenance.served_version,
+            "rules": demand.provenance.rules_generation,
+            "trace": demand.provenance.trace_id, "at": demand.at,
+        }
+        for n, (demand, pick) in enumerate(picks)
+    ]  # fmt: skip
+    hot_cursor().execute(TAKE_FREE_UNITS, (document(rows),))
+
+
+def is_shortage(failure: IntegrityError) -> bool:
+    """Tell whether take_free_units found less free than there was."""
+    cause = failure.__cause__
+    return (
+        isinstance(cause, NotNullViolation)
+        and cause.diag.table_name == Movement._meta.db_table
+        and cause.diag.column_name == "level_version"
+    )
 
 
 def open_level(sku: SkuRow, location: Location) -> None:

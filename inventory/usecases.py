@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from uuid import UUID
 
+from django.db import IntegrityError
 from django.db.models import QuerySet
 
 from inventory import codepaths, storage
-from inventory.allocating import allocate
+from inventory.allocating import allocate, carry_out, plan_plenty
 from inventory.allocations import draw_units, release_order, release_orders, take_back
 from inventory.booking import book
 from inventory.copying import (
@@ -195,6 +196,7 @@ __all__ = [
     "book",
     "cancel_stocktake",
     "cancel_transfer",
+    "carry_out",
     "change_location",
     "change_sku",
     "copy_rows",
@@ -219,6 +221,7 @@ __all__ = [
     "guarded_sql",
     "hold_document",
     "instant_sql",
+    "is_shortage",
     "is_small",
     "list_holds",
     "list_import_rows",
@@ -236,8 +239,10 @@ __all__ = [
     "money_text",
     "open_stocktake",
     "place_hold",
+    "plan_plenty",
     "quarantine_stock",
     "read_availability",
+    "read_stock",
     "read_stocktake",
     "receive_stock",
     "receive_transfer",
@@ -333,6 +338,22 @@ def read_availability(codes: Sequence[str], *, now: datetime) -> dict[str, Avail
     """
     found: dict[str, Availability] = codepaths.availability(codes, now=now)
     return found
+
+
+def read_stock(
+    codes: Sequence[str],
+) -> tuple[Mapping[str, Sku], Mapping[str, Sequence[Level]], Set[str]]:
+    """
+    Return the same as lock_stock, and lock nothing: what plan_plenty goes by.
+
+    Busy are SKUs that are being made. One round trip inside a pipeline.
+    """
+    return storage.read_stock(codes)
+
+
+def is_shortage(failure: IntegrityError) -> bool:
+    """Tell whether a transaction failed because carry_out did not find what had been planned."""
+    return storage.is_shortage(failure)
 
 
 def lock_stock(

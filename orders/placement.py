@@ -8,6 +8,7 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
+from django.db import IntegrityError
 
 from events.usecases import (
     Answer,
@@ -31,12 +32,15 @@ from inventory.usecases import (
     Grant,
     Hold,
     HoldNotLive,
-    Level,
     Provenance,
     Sku,
     allocate,
+    carry_out,
     find_holds,
+    is_shortage,
     lock_stock,
+    plan_plenty,
+    read_stock,
 )
 from orders import storage
 from orders.documents import address, etag, placed_document
@@ -65,6 +69,7 @@ class Placement(NamedTuple):
 
 
 Told = Answer | Exception
+NO_HOLDS: Mapping[UUID, Hold] = {}
 
 # Longer than most batches keep the stock locked that another one wants too, and not much more than
 # others may wait behind an order for stock that a forgotten session keeps locked.
@@ -189,9 +194,7 @@ def _repeat(again: Placement, first: Placement, told: Told) -> Told:
 def _commit(placements: Sequence[Placement], *, is_patient: bool, waits: bool = True) -> list[Told]:
     """Run one batch; split it when an order breaks it, so that it harms no other."""
     try:
-        return commit(
-            lambda: _write(placements, is_patient=is_patient, waits=waits), in_flight=True
-        )
+        return _run(placements, is_patient=is_patient, waits=waits)
     except LockNotHad as trouble:
         if not waits or (is_patient and len(placements) == 1):
             # Not a level then, but a table: a migration has it for a moment, and all may wait.
@@ -209,69 +212,139 @@ def _commit(placements: Sequence[Placement], *, is_patient: bool, waits: bool = 
         return [told for each in halves for told in _commit(each, is_patient=is_patient)]
 
 
+def _run(placements: Sequence[Placement], *, is_patient: bool, waits: bool) -> list[Told]:
+    """Place orders in one transaction: at first in the hope that there is plenty for all."""
+
+    def run(*, hopes: bool) -> list[Told]:
+        return commit(
+            lambda: _write(placements, is_patient=is_patient, waits=waits, hopes=hopes),
+            in_flight=True,
+        )
+
+    # Who is patient wants stock that is kept locked, who does not wait stock that is locked now.
+    if is_patient or not waits or not all(map(_takes_free_units, placements)):
+        return run(hopes=False)
+    try:
+        return run(hopes=True)
+    except IntegrityError as failure:
+        if not is_shortage(failure):
+            raise
+    return run(hopes=False)
+
+
+def _takes_free_units(placement: Placement) -> bool:
+    """Tell whether an order neither has a hold nor would wait for what is not there."""
+    return placement.draft.hold is None and not placement.draft.allow_backorder
+
+
 def codes_of(placement: Placement) -> set[str]:
     """Return the SKUs that an order names."""
     return {line.sku for line in placement.draft.lines}
 
 
-def _write(placements: Sequence[Placement], *, is_patient: bool, waits: bool) -> list[Told]:
+def _write(
+    placements: Sequence[Placement], *, is_patient: bool, waits: bool, hopes: bool
+) -> list[Told]:
     """
-    Claim the keys, lock the stock, decide, write: in the caller's transaction.
+    Claim the keys, decide, write: in the caller's transaction.
 
-    Two round trips, however many orders: one to read, and the rest travels with COMMIT. The stock
-    is locked before it is known whose keys have an answer; but who waits for long looks at the
-    keys first, for these must not wait with it. Orders on holds read those twice, before and after
-    their levels are locked.
+    Two round trips, however many orders: one to read, and the rest travels with COMMIT. hopes: the
+    stock is read without a lock, which is had by the last statement before COMMIT; so others wait
+    for it as short as can be. Where there is not plenty of it, it is locked first, for which hope
+    costs a third round trip.
+    Without hope the stock is locked before it is known whose keys have an answer; but who waits
+    for long looks at the keys first, for these must not wait with it. Orders on holds read those
+    twice, before and after their levels are locked.
     """
     lock_wait_ms = None if is_patient else LOCK_WAIT_MS
     numbers = storage.ask_numbers(len(placements), lock_wait_ms=lock_wait_ms)
     keys = ask_keys([placement.request for placement in placements])
-    told: list[Told | None] = keys() if is_patient else [None] * len(placements)
-    wanting = [p for p, settled in zip(placements, told, strict=True) if settled is None]
+    told: Sequence[Told | None] | None = None
+    if hopes:
+        codes = {code for placement in placements for code in codes_of(placement)}
+        skus, levels, busy = read_stock(sorted(codes))
+        told = keys()
+        claimed = _claimed(placements, told)
+        priced = _price(claimed, numbers(), skus)
+        plan = None if busy else plan_plenty(_demands(claimed, priced), levels)
+        if plan is not None:
+            outcomes = _keep(claimed, priced, plan.grants)
+            carry_out(plan)
+            return _filled(told, outcomes)
+    elif is_patient:
+        told = keys()
+    wanting = placements if told is None else _claimed(placements, told)
     holds = find_holds({p.draft.hold for p in wanting if p.draft.hold is not None})
     codes = {code for placement in wanting for code in _codes_of(placement, holds)}
     skus, levels, busy = lock_stock(sorted(codes), waits=waits)
     # Read again: a hold may have ended before its levels were locked, from now on it cannot.
     holds_now = find_holds(holds)
-    if not is_patient:
+    if told is None:
         told = keys()
-    mine = [n for n, settled in enumerate(told) if settled is None]
-    claimed = [placements[n] for n in mine]
-    numbered = numbers()
+    claimed = _claimed(placements, told)
     trouble = StockBusy(busy)  # One for all: to a breaker it is one outcome.
     priced = [
-        trouble
-        if busy and not busy.isdisjoint(_codes_of(placement, holds))
-        else _priced(placement, number, asked_us, skus, holds_now)
-        for placement, (number, asked_us) in zip(claimed, numbered, strict=False)
+        trouble if busy and not busy.isdisjoint(_codes_of(placement, holds)) else order
+        for placement, order in zip(
+            claimed, _price(claimed, numbers(), skus, holds_now), strict=True
+        )
     ]
-    for n, outcome in zip(mine, _place_priced(claimed, priced, levels, holds_now), strict=True):
-        told[n] = outcome
-    return [outcome for outcome in told if outcome is not None]
+    grants = allocate(_demands(claimed, priced, holds_now), levels)
+    return _filled(told, _keep(claimed, priced, grants))
 
 
-def _place_priced(
+def _claimed(placements: Sequence[Placement], told: Sequence[Told | None]) -> Sequence[Placement]:
+    """Return the orders whose keys have no answer yet."""
+    return [p for p, settled in zip(placements, told, strict=True) if settled is None]
+
+
+def _filled(told: Sequence[Told | None], outcomes: Sequence[Told]) -> list[Told]:
+    """Return what each order is told: what its key has had before, or how it came out now."""
+    claimed = iter(outcomes)
+    return [next(claimed) if settled is None else settled for settled in told]
+
+
+def _price(
+    placements: Sequence[Placement],
+    numbers: Sequence[tuple[int, int]],
+    skus: Mapping[str, Sku],
+    holds: Mapping[UUID, Hold] = NO_HOLDS,
+) -> list[NewOrder | Exception]:
+    """Return orders as they are going to be, and refusals of those that cannot."""
+    return [
+        _priced(placement, number, asked_us, skus, holds)
+        for placement, (number, asked_us) in zip(placements, numbers, strict=False)
+    ]
+
+
+def _demands(
     placements: Sequence[Placement],
     priced: Sequence[NewOrder | Exception],
-    levels: Mapping[str, Sequence[Level]],
-    holds: Mapping[UUID, Hold],
-) -> list[Told]:
-    """Place orders whose keys are claimed; return each one's answer or refusal."""
-    demands = [
+    holds: Mapping[UUID, Hold] = NO_HOLDS,
+) -> list[Demand]:
+    return [
         _demand(placement, order, holds)
         for placement, order in zip(placements, priced, strict=True)
         if isinstance(order, NewOrder)
     ]
-    grants = iter(allocate(demands, levels))
+
+
+def _keep(
+    placements: Sequence[Placement],
+    priced: Sequence[NewOrder | Exception],
+    granted: Sequence[Grant],
+) -> list[Told]:
+    """Write what was decided on orders whose keys are claimed; return what each is told."""
+    grants = iter(granted)
     told: list[Told] = []
     placed: list[NewOrder] = []
     for order in priced:
         if not isinstance(order, NewOrder):
             told.append(order)
-        elif refusal := _refusal(order.draft, granted := next(grants)):
+        elif refusal := _refusal(order.draft, grant := next(grants)):
             told.append(refusal)
         else:
-            placed.append(_waiting(order, granted))
+            placed.append(_waiting(order, grant))
             told.append(_answer(placed[-1]))
     if placed:
         storage.add_orders(placed)

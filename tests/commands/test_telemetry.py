@@ -143,8 +143,8 @@ class TraceTests:
         assert {span.kind for span in statements} == {CLIENT}
         assert {span.name for span in statements} >= {
             "SQL events.ask_keys",
-            "SQL inventory.lock_stock",
-            "SQL inventory.move_levels",
+            "SQL inventory.read_stock",
+            "SQL inventory.take_free_units",
             "SQL orders.add_orders",
             "SQL events.add_events",
             "SQL events.keep_answers",

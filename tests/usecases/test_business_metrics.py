@@ -25,7 +25,7 @@ class PlacementMetricsTests(CommittedTestCase):
         self.grown = Grown()
 
     def test_count_an_order_its_batch_and_its_locks(self):
-        place({"CUP": 1}, account=self.account)
+        place({"CUP": 2}, account=self.account)  # Too many of ten to leave the lock for the end.
 
         assert self.grown.by("orders_placed_total") == 1
         assert self.grown.by("orders_batch_size_sum") == 1

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from unittest import mock
 
 import pytest
 from django.db import transaction
@@ -13,6 +14,7 @@ from hypothesis.extra.django import TestCase
 
 from events.models import Event, IdempotencyKey
 from events.usecases import Answer, IdempotencyKeyReused, StoredRefusal
+from inventory import allocating
 from inventory.models import Allocation, Hold, HoldLine, Movement, Sku, StockLevel
 from orders import codepaths
 from orders.models import Line, Order
@@ -58,6 +60,11 @@ on_holds = st.sampled_from([None, None, *HOLDS])
 # Few keys: some come twice in a batch, with the same body or with another.
 asked = st.tuples(drafts, st.integers(0, 2), st.booleans(), on_holds)
 batches = st.lists(asked, min_size=1, max_size=8)
+# Orders that want what is there and nothing else, as nearly all do.
+plain_drafts = drafts.map(lambda draft: replace(draft, allow_backorder=False))
+plain_batches = st.lists(
+    st.tuples(plain_drafts, st.integers(0, 2), st.booleans(), st.none()), min_size=1, max_size=8
+)
 modest = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.differing_executors]
 )
@@ -98,14 +105,30 @@ class GroupCommitTests(TestCase):
     def test_so_is_any_of_many_batches(self, asked):
         self.assert_same(asked)
 
-    def assert_same(self, asked):
+    @modest
+    @given(plain_batches | batches)
+    def test_so_it_is_where_stock_is_locked_only_by_what_takes_it(self, asked):
+        self.assert_same_in_hope(asked)
+
+    @pytest.mark.prove
+    @thorough
+    @given(plain_batches | batches)
+    def test_so_are_any_of_many_batches_in_hope(self, asked):
+        self.assert_same_in_hope(asked)
+
+    def assert_same_in_hope(self, asked):
+        # Down to the last unit, and not only where there is plenty.
+        with mock.patch.object(allocating, "PLENTY", 1):
+            self.assert_same(asked, is_patient=False)
+
+    def assert_same(self, asked, **how):
         placements = self.placements_of(asked)
         start = transaction.savepoint()
         alone = [told for placement in placements for told in place_alone(placement)]
         after_alone = tables()
         transaction.savepoint_rollback(start)
 
-        together = place_together(placements)
+        together = place_together(placements, **how)
         after_together = tables()
         transaction.savepoint_rollback(start)
 
@@ -123,8 +146,22 @@ class GroupCommitTests(TestCase):
 
     def placement(self, draft, key, **more) -> Placement:
         request = a_request(key, account_id=self.account.pk, body=repr(draft).encode())
-        provenance = TESTER._replace(served_version="v1")
+        provenance = TESTER._replace(served_version="v1", rules_generation=0)
         return Placement(replace(draft, reference=key), request, provenance, NOON, **more)
+
+    def test_stock_of_which_there_is_plenty_is_not_locked_beforehand(self):
+        given_stock("MUG", on_hand=1000)
+        mugs = [
+            OrderDraft("c-17", (LineDraft("MUG", n), LineDraft("GIFT-WRAP", 1))) for n in (1, 2)
+        ]
+        placements = [self.placement(mug, f"k-{n}") for n, mug in enumerate(mugs)]
+
+        with mock.patch("orders.placement.lock_stock", side_effect=AssertionError):
+            told = place_together(placements, is_patient=False)
+
+        self.assertEqual([plain(each)[0] for each in told], [201, 201])
+        self.assertEqual((level_of("MUG").allocated, level_of("MUG").version), (3, 3))
+        self.assertEqual(level_of("MUG").on_hand, 1000)
 
     def test_an_order_that_breaks_the_transaction_harms_no_other(self):
         good = OrderDraft("c-17", (LineDraft("CUP", 1),))
@@ -225,14 +262,17 @@ def tables() -> dict[str, list[tuple[object, ...]]]:
         ),
         "levels": sorted(StockLevel.objects.values_list()),
         "movements": [
-            (m.level_id, m.level_version, m.kind, m.allocated_change, m.waiting_change,
-             m.held_change, m.held_after, m.hold_id,
-             m.allocated_after, m.on_hand_after, m.order_id and key_of[m.order_id], m.actor,
-             m.served_version, m.created_at)
+            (m.level_id, m.level_version, m.kind, m.on_hand_change, m.unavailable_change,
+             m.held_change, m.allocated_change, m.incoming_change, m.shortfall_change,
+             m.waiting_change, m.on_hand_after, m.unavailable_after, m.held_after,
+             m.allocated_after, m.incoming_after, m.shortfall_after, m.waiting_after,
+             m.reason, m.reference, m.note, m.order_id and key_of[m.order_id], m.hold_id, m.actor,
+             m.source, m.served_version, m.rules_generation, m.trace_id, m.created_at)
             for m in Movement.objects.order_by("level_id", "level_version")
         ],
         "allocations": sorted(
-            (key_of[a.order_id], a.level_id, a.units, a.waiting_units)
+            (key_of[a.order_id], a.level_id, a.units, a.waiting_units, a.released_units,
+             a.shipped_units)
             for a in Allocation.objects.all()
         ),
         "holds": sorted(
