@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -237,8 +237,18 @@ class GuardedRedisCache(RedisCache):  # type: ignore[misc]
         count_reads(1, hits=found is not MISSED)
         return default if found is MISSED else found
 
-    def _read(self, keys: Iterable[str]) -> dict[Any, Any]:
-        return self._guard.ask(partial(super().get_many, keys), {})
+    def _read(self, keys: Iterable[str]) -> dict[str, Any]:
+        return self._guard.ask(partial(self._values_of, keys), {})
+
+    def _values_of(self, keys: Iterable[str]) -> dict[str, Any]:
+        client = self.client
+        keys = list(keys)
+        (values,) = self._exchange([("MGET", *map(client.make_key, keys))])
+        return {
+            key: client.decode(value)
+            for key, value in zip(keys, values, strict=True)
+            if value is not None
+        }
 
     def get_many(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         """Return the values that are there."""
@@ -269,19 +279,23 @@ class GuardedRedisCache(RedisCache):  # type: ignore[misc]
         return missed or []
 
     def _write(self, data: Mapping[Any, Any], *, timeout_ms: int, version: Any) -> None:
-        # Past the pipeline of redis-py and its transaction: each value stands for itself, nothing
-        # is tried again, and an answer says no more than OK.
         client = self.client
-        commands = [
-            ("PSETEX", client.make_key(key, version=version), timeout_ms, client.encode(value))
-            for key, value in data.items()
-        ]
-        pool = client.get_client(write=True).connection_pool
+        self._exchange(
+            [
+                ("PSETEX", client.make_key(key, version=version), timeout_ms, client.encode(value))
+                for key, value in data.items()
+            ]
+        )
+
+    def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Return the answers to commands that travel together."""
+        # Past redis-py's client and its pipeline, whose ways cost more than the trip: nothing is
+        # tried again, and each command stands for itself.
+        pool = self.client.get_client(write=True).connection_pool
         connection = pool.get_connection()
         try:
             connection.send_packed_command(connection.pack_commands(commands))
-            for _ in commands:
-                connection.read_response()
+            return [connection.read_response() for _ in commands]
         except BaseException:
             connection.disconnect()  # What is still on its way is nobody's answer.
             raise

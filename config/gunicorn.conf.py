@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+import gevent
 import psycopg.waiting
 from django.conf import settings
 from django.core.cache import caches
@@ -46,6 +47,8 @@ if metrics_bind or env_text("METRICS_TOKEN", default=""):
 else:
     metrics_directory.disclaim()
 count_cheaply()
+# Who spawned whom, frame by frame, of each connection: nobody asks, and the collector looks at it.
+gevent.config.track_greenlet_tree = False
 forwarded_allow_ips = env_text("FORWARDED_ALLOW_IPS", default="127.0.0.1,::1")
 
 worker_class = "config.worker.Worker"
