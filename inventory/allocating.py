@@ -1,6 +1,6 @@
 """Promise units to orders, with what holds keep for them. Part of the door: inventory.usecases."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
@@ -18,10 +18,15 @@ PLENTY = 10
 
 
 class Plan(NamedTuple):
-    """What demands were granted, and the picks of all of them in order: of free units alone."""
+    """
+    What demands were granted, and the picks of all of them in order.
+
+    lacking: SKUs of which there is not plenty. With any, this is not carried out.
+    """
 
     grants: Sequence[Grant]
     picks: Sequence[tuple[Demand, Pick]]
+    lacking: Set[str]
 
 
 def allocate(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -> list[Grant]:
@@ -57,32 +62,30 @@ def allocate(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -
     return grants
 
 
-def plan_plenty(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -> Plan | None:
+def plan_plenty(demands: Sequence[Demand], levels: Mapping[str, Sequence[Level]]) -> Plan:
     """
-    Decide demands as allocate does, by levels that may move on; None where that may go wrong.
+    Decide demands as allocate does, by levels that may move on, and say where that may go wrong.
 
-    It may where a level would be left with little, and where something besides free units moves.
-    Pure. What was decided is promised by carry_out.
+    It may where a level would be left with little, and where somebody would wait. No demand may
+    have a hold. Pure.
     """
     grants = grant(demands, levels)
-    if any(granted.shortages or granted.let_go or granted.left for granted in grants):
-        return None
-    picks = [
-        (demand, pick)
-        for demand, granted in zip(demands, grants, strict=True)
-        for of_sku in granted.picks.values()
-        for pick in of_sku
-    ]
+    lacking = {shortage.sku for granted in grants for shortage in granted.shortages}
     free = {level.id: level.free for of_sku in levels.values() for level in of_sku}
-    for _, pick in picks:
-        free[pick.level_id] -= PLENTY * pick.units
-    is_simple = all(demand.hold is None and not demand.allow_backorder for demand in demands)
-    return Plan(grants, picks) if is_simple and min(free.values(), default=0) >= 0 else None
+    picks = []
+    for demand, granted in zip(demands, grants, strict=True):
+        for code, of_sku in granted.picks.items():
+            for pick in of_sku:
+                picks.append((demand, pick))
+                free[pick.level_id] -= PLENTY * pick.units
+                if pick.waiting or free[pick.level_id] < 0:
+                    lacking.add(code)
+    return Plan(grants, picks, lacking)
 
 
 def carry_out(plan: Plan) -> None:
     """
-    Promise what was planned. Joins the caller's transaction, and locks the levels only now.
+    Promise what was planned of plenty. Joins the caller's transaction; locks the levels only now.
 
     The transaction fails where a level has fewer free units by then than it takes: see is_shortage.
     """

@@ -116,7 +116,8 @@ SELECT o, l, n, 0, 0, coalesce(w, 0)
 # Units of levels that had plenty of them when they were read, without a lock: that is had here, in
 # the same order as everywhere, and what is written counts on from what is found then. Where that is
 # not enough after all there is no version to write, and no row of the ledger is without one: the
-# statement fails, and with it all of its transaction.
+# statement fails, and with it all of its transaction. Its joins compare each pick with each level,
+# as no table has an index: fit for hundreds.
 TAKE_FREE_UNITS = """
 WITH picks AS (
     SELECT n, l, u, o, who, src, served, rules, trace, at
@@ -153,10 +154,11 @@ SELECT id, CASE WHEN taken <= free THEN version + nth END, 'allocate',
        0, 0, 0, u, 0, 0, 0,
        on_hand, unavailable, held, allocated + taken, incoming, shortfall, waiting,
        '', '', '', o, NULL, who, src, served, rules, trace, at
-  FROM (SELECT l, u, o, who, src, served, rules, trace, at,
+  FROM (SELECT n, l, u, o, who, src, served, rules, trace, at,
                sum(u) OVER following AS taken, row_number() OVER following AS nth
           FROM picks WINDOW following AS (PARTITION BY l ORDER BY n)) AS p
   JOIN levels ON levels.id = p.l
+ ORDER BY n
 """
 
 # Several orders at once: their levels must be locked in one go, or two sweepers would wait for

@@ -55,6 +55,7 @@ from orders.rules import (
     unknown_hold,
     waiting_by_line,
 )
+from orders.scarcity import Scarce
 from rollout.codepath import ERROR, IGNORED, OK, REJECT, outcome_of, serving
 
 
@@ -74,6 +75,9 @@ NO_HOLDS: Mapping[UUID, Hold] = {}
 # Longer than most batches keep the stock locked that another one wants too, and not much more than
 # others may wait behind an order for stock that a forgotten session keeps locked.
 LOCK_WAIT_MS = min(50, settings.DB_LOCK_TIMEOUT_MS)
+
+# More lines at once keep their stock locked for longer by the last statement than by the first.
+HOPEFUL_LINES_MAX = 200
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -222,7 +226,7 @@ def _run(placements: Sequence[Placement], *, is_patient: bool, waits: bool) -> l
         )
 
     # Who is patient wants stock that is kept locked, who does not wait stock that is locked now.
-    if is_patient or not waits or not all(map(_takes_free_units, placements)):
+    if is_patient or not waits or not _may_hope(placements):
         return run(hopes=False)
     try:
         return run(hopes=True)
@@ -232,9 +236,17 @@ def _run(placements: Sequence[Placement], *, is_patient: bool, waits: bool) -> l
     return run(hopes=False)
 
 
-def _takes_free_units(placement: Placement) -> bool:
-    """Tell whether an order neither has a hold nor would wait for what is not there."""
-    return placement.draft.hold is None and not placement.draft.allow_backorder
+def _may_hope(placements: Sequence[Placement]) -> bool:
+    """Tell whether orders want free units alone, not too many, and none known to be scarce."""
+    drafts = [placement.draft for placement in placements]
+    return (
+        all(draft.hold is None and not draft.allow_backorder for draft in drafts)
+        and sum(len(draft.lines) for draft in drafts) <= HOPEFUL_LINES_MAX
+        and scarce.isdisjoint({line.sku for draft in drafts for line in draft.lines})
+    )
+
+
+scarce = Scarce()
 
 
 def codes_of(placement: Placement) -> set[str]:
@@ -250,8 +262,8 @@ def _write(
 
     Two round trips, however many orders: one to read, and the rest travels with COMMIT. hopes: the
     stock is read without a lock, which is had by the last statement before COMMIT; so others wait
-    for it as short as can be. Where there is not plenty of it, it is locked first, for which hope
-    costs a third round trip.
+    for it as short as can be. Where there is not plenty of it, it is locked first after all, by a
+    third round trip.
     Without hope the stock is locked before it is known whose keys have an answer; but who waits
     for long looks at the keys first, for these must not wait with it. Orders on holds read those
     twice, before and after their levels are locked.
@@ -266,11 +278,12 @@ def _write(
         told = keys()
         claimed = _claimed(placements, told)
         priced = _price(claimed, numbers(), skus)
-        plan = None if busy else plan_plenty(_demands(claimed, priced), levels)
-        if plan is not None:
+        plan = plan_plenty(_demands(claimed, priced), levels)
+        if not (busy or plan.lacking):
             outcomes = _keep(claimed, priced, plan.grants)
             carry_out(plan)
             return _filled(told, outcomes)
+        scarce.add(plan.lacking)
     elif is_patient:
         told = keys()
     wanting = placements if told is None else _claimed(placements, told)

@@ -1,15 +1,19 @@
 """Stock of which there was plenty when it was read is taken by others before it is written."""
 
 import threading
+from contextlib import contextmanager
 from unittest import mock
 
+import psycopg
 from django.db import connection
 
 from events.usecases import Answer
+from inventory.models import Movement, StockLevel
 from inventory.usecases import read_stock
 from orders import placement
 from orders.models import Order
 from orders.placement import place_together
+from orders.scarcity import Scarce
 from orders.usecases import InsufficientStock
 from tests.builders import a_placement, given_account, given_stock, level_of, what_moved
 from tests.committed import CommittedTestCase
@@ -20,6 +24,9 @@ class PlentyTests(CommittedTestCase):
         self.account = given_account()
         given_stock("CUP", on_hand=100)
         given_stock("POT", on_hand=100)
+        patcher = mock.patch.object(placement, "scarce", Scarce())
+        patcher.start()
+        self.addCleanup(patcher.stop)
 
     def place(self, *units):
         """Place orders as those of one group are placed."""
@@ -43,6 +50,67 @@ class PlentyTests(CommittedTestCase):
             told = self.place(*units)
         assert len(reads) == 1  # Whoever hoped in vain locks the stock the next time.
         return told
+
+    def test_what_was_moved_while_the_lock_was_waited_for_is_counted_on(self):
+        pot = StockLevel.objects.get(sku__code="POT")
+        with self.a_session() as theirs:
+            theirs.execute(
+                "UPDATE inventory_stocklevel SET on_hand = on_hand - 1, version = version + 1"
+                " WHERE id = %s",
+                (pot.pk,),
+            )
+            told = []
+            ours = threading.Thread(
+                target=self.in_a_thread,
+                args=(lambda: told.extend(self.place(*[{"CUP": 1, "POT": 2}] * 3)),),
+            )
+            with mock.patch.object(placement, "LOCK_WAIT_MS", 10_000):
+                ours.start()
+                self.wait_for_one_who_waits()
+                theirs.commit()
+                ours.join()
+
+        assert [type(each) for each in told] == [Answer] * 3
+        rows = Movement.objects.filter(level=pot, kind="allocate").order_by("level_version")
+        assert [(row.level_version, row.on_hand_after, row.allocated_after) for row in rows] == [
+            (3, 99, 2),
+            (4, 99, 4),
+            (5, 99, 6),
+        ]
+        assert (level_of("POT").allocated, level_of("POT").version) == (6, 5)
+        assert level_of("CUP").allocated == 3
+
+    def test_safety_stock_that_was_set_while_the_lock_was_waited_for_counts(self):
+        with self.a_session() as theirs:
+            theirs.execute("UPDATE inventory_stocklevel SET safety = 99")
+            told = []
+            ours = threading.Thread(
+                target=self.in_a_thread, args=(lambda: told.extend(self.place({"CUP": 2})),)
+            )
+            with mock.patch.object(placement, "LOCK_WAIT_MS", 10_000):
+                ours.start()
+                self.wait_for_one_who_waits()
+                theirs.commit()
+                ours.join()
+
+        assert [type(each) for each in told] == [InsufficientStock]
+        assert level_of("CUP").allocated == 0
+        assert not Order.objects.exists()
+
+    @contextmanager
+    def a_session(self):
+        names = ("host", "port", "dbname", "user", "password")
+        ours = connection.get_connection_params()
+        with psycopg.connect(**{name: ours[name] for name in names if name in ours}) as theirs:
+            yield theirs
+
+    def wait_for_one_who_waits(self):
+        with connection.cursor() as cursor:
+            for _ in range(500):
+                cursor.execute("SELECT pg_sleep(0.01), count(*) FROM pg_locks WHERE NOT granted")
+                if cursor.fetchone()[1]:
+                    return
+        self.fail("nobody waits")
 
     @staticmethod
     def in_a_thread(run):

@@ -16,10 +16,11 @@ from events.models import Event, IdempotencyKey
 from events.usecases import Answer, IdempotencyKeyReused, StoredRefusal
 from inventory import allocating
 from inventory.models import Allocation, Hold, HoldLine, Movement, Sku, StockLevel
-from orders import codepaths
+from orders import codepaths, placement
 from orders.models import Line, Order
 from orders.placement import Placement, Told, place_together
 from orders.rules import Charge, LineDraft, OrderDraft
+from orders.scarcity import Scarce
 from rollout.codepath import override
 from tests.builders import (
     NOON,
@@ -118,7 +119,10 @@ class GroupCommitTests(TestCase):
 
     def assert_same_in_hope(self, asked):
         # Down to the last unit, and not only where there is plenty.
-        with mock.patch.object(allocating, "PLENTY", 1):
+        with (
+            mock.patch.object(allocating, "PLENTY", 1),
+            mock.patch.object(placement, "scarce", Scarce()),
+        ):
             self.assert_same(asked, is_patient=False)
 
     def assert_same(self, asked, **how):
@@ -148,20 +152,6 @@ class GroupCommitTests(TestCase):
         request = a_request(key, account_id=self.account.pk, body=repr(draft).encode())
         provenance = TESTER._replace(served_version="v1", rules_generation=0)
         return Placement(replace(draft, reference=key), request, provenance, NOON, **more)
-
-    def test_stock_of_which_there_is_plenty_is_not_locked_beforehand(self):
-        given_stock("MUG", on_hand=1000)
-        mugs = [
-            OrderDraft("c-17", (LineDraft("MUG", n), LineDraft("GIFT-WRAP", 1))) for n in (1, 2)
-        ]
-        placements = [self.placement(mug, f"k-{n}") for n, mug in enumerate(mugs)]
-
-        with mock.patch("orders.placement.lock_stock", side_effect=AssertionError):
-            told = place_together(placements, is_patient=False)
-
-        self.assertEqual([plain(each)[0] for each in told], [201, 201])
-        self.assertEqual((level_of("MUG").allocated, level_of("MUG").version), (3, 3))
-        self.assertEqual(level_of("MUG").on_hand, 1000)
 
     def test_an_order_that_breaks_the_transaction_harms_no_other(self):
         good = OrderDraft("c-17", (LineDraft("CUP", 1),))
@@ -269,6 +259,9 @@ def tables() -> dict[str, list[tuple[object, ...]]]:
              m.reason, m.reference, m.note, m.order_id and key_of[m.order_id], m.hold_id, m.actor,
              m.source, m.served_version, m.rules_generation, m.trace_id, m.created_at)
             for m in Movement.objects.order_by("level_id", "level_version")
+        ],
+        "entries": [
+            (m.level_id, m.order_id and key_of[m.order_id]) for m in Movement.objects.order_by("id")
         ],
         "allocations": sorted(
             (key_of[a.order_id], a.level_id, a.units, a.waiting_units, a.released_units,
