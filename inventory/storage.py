@@ -72,9 +72,18 @@ SELECT id, code, name, price_minor, currency, is_active, is_tracked, sell_policy
  WHERE code = ANY((SELECT string_to_array(%s, ','))::text[])
 """
 
+_INTO_LEDGER = """INSERT INTO inventory_movement
+       (level_id, level_version, kind,
+        on_hand_change, unavailable_change, held_change, allocated_change, incoming_change,
+        shortfall_change, waiting_change,
+        on_hand_after, unavailable_after, held_after, allocated_after, incoming_after,
+        shortfall_after, waiting_after,
+        reason, reference, note, order_id, hold_id, actor, source, served_version,
+        rules_generation, trace_id, created_at)"""
+
 # The level after the last of its movements, and all of them: one statement for the ledger's two
 # halves, as none may be without the other.
-MOVE_LEVELS = """
+MOVE_LEVELS = f"""
 WITH levels AS (
     UPDATE inventory_stocklevel l
        SET on_hand = r.on_hand, unavailable = r.unavailable, held = r.held,
@@ -85,14 +94,7 @@ WITH levels AS (
              waiting bigint, incoming bigint, shortfall bigint, version bigint)
      WHERE l.id = r.id
 )
-INSERT INTO inventory_movement
-       (level_id, level_version, kind,
-        on_hand_change, unavailable_change, held_change, allocated_change, incoming_change,
-        shortfall_change, waiting_change,
-        on_hand_after, unavailable_after, held_after, allocated_after, incoming_after,
-        shortfall_after, waiting_after,
-        reason, reference, note, order_id, hold_id, actor, source, served_version,
-        rules_generation, trace_id, created_at)
+{_INTO_LEDGER}
 SELECT l, v, k, dp, du, dh, da, di, ds, coalesce(dw, 0), p, u, h, a, i, s, coalesce(w, 0),
        why, ref, coalesce(note, ''), o, hold, who, src, served, rules, trace, at
   FROM jsonb_to_recordset(%s::jsonb)
@@ -118,7 +120,7 @@ SELECT o, l, n, 0, 0, coalesce(w, 0)
 # not enough after all there is no version to write, and no row of the ledger is without one: the
 # statement fails, and with it all of its transaction. Its joins compare each pick with each level,
 # as no table has an index: fit for hundreds.
-TAKE_FREE_UNITS = """
+TAKE_FREE_UNITS = f"""
 WITH picks AS (
     SELECT n, l, u, o, who, src, served, rules, trace, at
       FROM jsonb_to_recordset(%s::jsonb)
@@ -142,14 +144,7 @@ WITH picks AS (
            (order_id, level_id, units, released_units, shipped_units, waiting_units)
     SELECT o, l, u, 0, 0, 0 FROM picks
 )
-INSERT INTO inventory_movement
-       (level_id, level_version, kind,
-        on_hand_change, unavailable_change, held_change, allocated_change, incoming_change,
-        shortfall_change, waiting_change,
-        on_hand_after, unavailable_after, held_after, allocated_after, incoming_after,
-        shortfall_after, waiting_after,
-        reason, reference, note, order_id, hold_id, actor, source, served_version,
-        rules_generation, trace_id, created_at)
+{_INTO_LEDGER}
 SELECT id, CASE WHEN taken <= free THEN version + nth END, 'allocate',
        0, 0, 0, u, 0, 0, 0,
        on_hand, unavailable, held, allocated + taken, incoming, shortfall, waiting,

@@ -277,7 +277,10 @@ def _write(
         skus, levels, busy = read_stock(sorted(codes))
         told = keys()
         claimed = _claimed(placements, told)
-        priced = _price(claimed, numbers(), skus)
+        priced: list[NewOrder | Exception] = [
+            _priced(placement, number, asked_us, skus)
+            for placement, (number, asked_us) in zip(claimed, numbers(), strict=False)
+        ]
         plan = plan_plenty(_demands(claimed, priced), levels)
         if not (busy or plan.lacking):
             outcomes = _keep(claimed, priced, plan.grants)
@@ -297,10 +300,10 @@ def _write(
     claimed = _claimed(placements, told)
     trouble = StockBusy(busy)  # One for all: to a breaker it is one outcome.
     priced = [
-        trouble if busy and not busy.isdisjoint(_codes_of(placement, holds)) else order
-        for placement, order in zip(
-            claimed, _price(claimed, numbers(), skus, holds_now), strict=True
-        )
+        trouble
+        if busy and not busy.isdisjoint(_codes_of(placement, holds))
+        else _priced(placement, number, asked_us, skus, holds_now)
+        for placement, (number, asked_us) in zip(claimed, numbers(), strict=False)
     ]
     grants = allocate(_demands(claimed, priced, holds_now), levels)
     return _filled(told, _keep(claimed, priced, grants))
@@ -315,19 +318,6 @@ def _filled(told: Sequence[Told | None], outcomes: Sequence[Told]) -> list[Told]
     """Return what each order is told: what its key has had before, or how it came out now."""
     claimed = iter(outcomes)
     return [next(claimed) if settled is None else settled for settled in told]
-
-
-def _price(
-    placements: Sequence[Placement],
-    numbers: Sequence[tuple[int, int]],
-    skus: Mapping[str, Sku],
-    holds: Mapping[UUID, Hold] = NO_HOLDS,
-) -> list[NewOrder | Exception]:
-    """Return orders as they are going to be, and refusals of those that cannot."""
-    return [
-        _priced(placement, number, asked_us, skus, holds)
-        for placement, (number, asked_us) in zip(placements, numbers, strict=False)
-    ]
 
 
 def _demands(
@@ -411,7 +401,7 @@ def _priced(
     number: int,
     asked_us: int,
     skus: Mapping[str, Sku],
-    holds: Mapping[UUID, Hold],
+    holds: Mapping[UUID, Hold] = NO_HOLDS,
 ) -> NewOrder | OrderInvalid | HoldNotLive:
     try:
         price = quote(placement.draft, skus)

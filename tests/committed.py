@@ -1,5 +1,9 @@
 """For tests that need real commits: they clean up after themselves, the ledger included."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
 from django.db import connection, transaction
 from django.test import TransactionTestCase
 
@@ -20,6 +24,31 @@ class CommittedTestCase(TransactionTestCase):
     Django's own empties every table by TRUNCATE, which the ledger refuses, and takes the rows of
     migrations with it.
     """
+
+    @contextmanager
+    def a_session(self) -> Iterator[psycopg.Connection]:
+        """Lend a session of its own; what it does not commit ends without a trace."""
+        names = ("host", "port", "dbname", "user", "password")
+        ours = connection.get_connection_params()
+        with psycopg.connect(**{name: ours[name] for name in names if name in ours}) as theirs:
+            yield theirs
+            theirs.rollback()
+
+    @contextmanager
+    def somebody_doing(self, statement: str) -> Iterator[None]:
+        """Have another session in a transaction, which ends without a trace."""
+        with self.a_session() as theirs:
+            theirs.execute(statement)
+            yield
+
+    def wait_for_one_who_waits(self) -> None:
+        """Wait until somebody waits for a lock."""
+        with connection.cursor() as cursor:
+            for _ in range(500):
+                cursor.execute("SELECT pg_sleep(0.01), count(*) FROM pg_locks WHERE NOT granted")
+                if cursor.fetchone()[1]:
+                    return
+        self.fail("nobody waits")
 
     def _fixture_teardown(self) -> None:
         with transaction.atomic(), connection.cursor() as cursor:

@@ -2,9 +2,7 @@
 
 import threading
 import time
-from contextlib import contextmanager
 
-import psycopg
 from django.db import connection
 
 from accounts.authentication import keyring
@@ -52,16 +50,6 @@ class BusyDatabaseTests(ErrorTable, CommittedTestCase):
         }
         keyring.forget()
 
-    @contextmanager
-    def somebody_doing(self, statement):
-        """Have another connection in a transaction, which ends without a trace."""
-        names = ("host", "port", "dbname", "user", "password")
-        ours = connection.get_connection_params()
-        with psycopg.connect(**{name: ours[name] for name in names if name in ours}) as theirs:
-            theirs.execute(statement)
-            yield
-            theirs.rollback()
-
     def each_version(self):
         for version in ("v1", "v2"):
             with override(orders_place=version):
@@ -93,14 +81,6 @@ class BusyDatabaseTests(ErrorTable, CommittedTestCase):
         with override(orders_place=version):
             answers.append(self.post(key=key))
         connection.close()
-
-    def wait_for_one_who_waits(self):
-        with connection.cursor() as cursor:
-            for _ in range(500):
-                cursor.execute("SELECT pg_sleep(0.01), count(*) FROM pg_locks WHERE NOT granted")
-                if cursor.fetchone()[1]:
-                    return
-        self.fail("nobody waits")
 
     def test_a_table_that_is_locked_for_a_moment(self):
         for n, version in enumerate(self.each_version()):

@@ -1,8 +1,5 @@
 """A migration changes a table under the prepared statements of running servers."""
 
-import psycopg
-from django.db import connection
-
 from rollout.codepath import override
 from tests.builders import given_account, given_stock, level_of, place
 from tests.committed import CommittedTestCase
@@ -30,7 +27,6 @@ class ChangedTableTests(CommittedTestCase):
         self.assertEqual(level_of("CUP").allocated, OFTEN + 1)
 
     def alter(self, statement):
-        names = ("host", "port", "dbname", "user", "password")
-        ours = connection.get_connection_params()
-        with psycopg.connect(**{name: ours[name] for name in names if name in ours}) as theirs:
+        with self.a_session() as theirs:
             theirs.execute(statement)
+            theirs.commit()

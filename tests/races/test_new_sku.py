@@ -1,9 +1,7 @@
 """A SKU is made while an order for it waits for the stock of another."""
 
 import threading
-from contextlib import contextmanager
 
-import psycopg
 from django.db import connection
 
 from events.usecases import TemporarilyUnavailable
@@ -19,7 +17,7 @@ class NewSkuTests(CommittedTestCase):
         placement = a_placement({"CUP": 1, "NEW": 5}, account=given_account())
         told = []
 
-        with self.somebody_who_holds_all_stock():
+        with self.somebody_doing("SELECT * FROM inventory_stocklevel FOR UPDATE"):
             order = threading.Thread(target=self.place, args=(placement, told))
             order.start()
             self.wait_for_one_who_waits()
@@ -34,20 +32,3 @@ class NewSkuTests(CommittedTestCase):
     def place(self, placement, told):
         told.extend(place_together([placement]))
         connection.close()
-
-    @contextmanager
-    def somebody_who_holds_all_stock(self):
-        names = ("host", "port", "dbname", "user", "password")
-        ours = connection.get_connection_params()
-        with psycopg.connect(**{name: ours[name] for name in names if name in ours}) as theirs:
-            theirs.execute("SELECT * FROM inventory_stocklevel FOR UPDATE")
-            yield
-            theirs.rollback()
-
-    def wait_for_one_who_waits(self):
-        with connection.cursor() as cursor:
-            for _ in range(500):
-                cursor.execute("SELECT pg_sleep(0.01), count(*) FROM pg_locks WHERE NOT granted")
-                if cursor.fetchone()[1]:
-                    return
-        self.fail("nobody waits")

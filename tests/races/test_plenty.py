@@ -1,10 +1,8 @@
 """Stock of which there was plenty when it was read is taken by others before it is written."""
 
 import threading
-from contextlib import contextmanager
 from unittest import mock
 
-import psycopg
 from django.db import connection
 
 from events.usecases import Answer
@@ -24,9 +22,7 @@ class PlentyTests(CommittedTestCase):
         self.account = given_account()
         given_stock("CUP", on_hand=100)
         given_stock("POT", on_hand=100)
-        patcher = mock.patch.object(placement, "scarce", Scarce())
-        patcher.start()
-        self.addCleanup(patcher.stop)
+        self.enterContext(mock.patch.object(placement, "scarce", Scarce()))
 
     def place(self, *units):
         """Place orders as those of one group are placed."""
@@ -96,21 +92,6 @@ class PlentyTests(CommittedTestCase):
         assert [type(each) for each in told] == [InsufficientStock]
         assert level_of("CUP").allocated == 0
         assert not Order.objects.exists()
-
-    @contextmanager
-    def a_session(self):
-        names = ("host", "port", "dbname", "user", "password")
-        ours = connection.get_connection_params()
-        with psycopg.connect(**{name: ours[name] for name in names if name in ours}) as theirs:
-            yield theirs
-
-    def wait_for_one_who_waits(self):
-        with connection.cursor() as cursor:
-            for _ in range(500):
-                cursor.execute("SELECT pg_sleep(0.01), count(*) FROM pg_locks WHERE NOT granted")
-                if cursor.fetchone()[1]:
-                    return
-        self.fail("nobody waits")
 
     @staticmethod
     def in_a_thread(run):

@@ -32,7 +32,7 @@ class PlentyTests(TestCase):
         self.ways = []
         self.note("read_stock")
         self.note("lock_stock")
-        self.patch("scarce", Scarce())
+        self.enterContext(mock.patch.object(placement, "scarce", Scarce()))
 
     def note(self, name):
         """Keep the order in which stock was read and locked."""
@@ -42,12 +42,7 @@ class PlentyTests(TestCase):
             self.ways.append((name, *codes))
             return usual(codes, **how)
 
-        self.patch(name, noted)
-
-    def patch(self, name, value):
-        patcher = mock.patch.object(placement, name, value)
-        patcher.start()
-        self.addCleanup(patcher.stop)
+        self.enterContext(mock.patch.object(placement, name, noted))
 
     def place(self, *units, **more):
         placements = [a_placement(each, account=self.account, **more) for each in units]
@@ -88,7 +83,7 @@ class PlentyTests(TestCase):
 
         assert self.ways == [("read_stock", "MUG")]
 
-    def test_so_are_many_lines_and_whoever_would_wait(self):
+    def test_many_lines_and_who_would_wait_are_locked_for_first(self):
         with mock.patch.object(placement, "HOPEFUL_LINES_MAX", 2):
             self.place({"MUG": 1}, {"MUG": 1, "GIFT-WRAP": 1})
         self.place({"MUG": 1}, allow_backorder=True)

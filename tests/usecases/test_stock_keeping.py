@@ -1,6 +1,5 @@
 """Quarantine, counts, policies and locations: what a stock keeper does besides."""
 
-import psycopg
 from django.db import connection
 from django.test import TestCase
 
@@ -218,16 +217,12 @@ class LocationTests(StockTestCase):
 class DurableChangeTests(CommittedTestCase):
     def test_says_that_nothing_was_done_when_a_sku_is_locked_for_too_long(self):
         given_sku("CUP")
-        names = ("host", "port", "dbname", "user", "password")
-        ours = connection.get_connection_params()
         self.addCleanup(connection.close)  # With its timeout.
-        with psycopg.connect(**{name: ours[name] for name in names if name in ours}) as theirs:
-            theirs.execute("SELECT * FROM inventory_sku FOR UPDATE")
+        with self.somebody_doing("SELECT * FROM inventory_sku FOR UPDATE"):
             with connection.cursor() as cursor:
                 cursor.execute("SET lock_timeout = '100ms'")
 
             with self.assertRaises(TemporarilyUnavailable):
                 usecases.update_sku("CUP", price_minor=1)
-            theirs.rollback()
 
         self.assertEqual(Sku.objects.get().price_minor, 250)
