@@ -123,7 +123,8 @@ class PromtoolTests:
 class PrometheusTests:
     def test_scrapes_the_service_and_answers_every_query(self, server, tmp_path):
         with prometheus(tmp_path, metrics_port(server)) as port:
-            send_all(server.port, orders(server, 200), callers=8)
+            replies = send_all(server.port, orders(server, 200), callers=8, is_patient=True)
+            assert {reply.status for reply in replies} == {201}
             placed = 'sum(http_server_requests_total{route="/api/v1/orders",status="201"})'
             wait_until(
                 lambda: any(float(r["value"][1]) >= 200 for r in result_of(port, placed)),
