@@ -5,9 +5,11 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import orjson
+from django.core.cache import caches
 from django.core.cache.backends.base import DEFAULT_TIMEOUT
 from django_prometheus.cache.metrics import (
     django_cache_get_total,
@@ -171,10 +173,20 @@ class SharedReads:
             heir.signal.release()
 
 
-# By address: Django makes a cache object for each thread or greenlet, and each connection has one.
+# By address: Django makes a cache object for each thread.
 _guards: dict[str, Guard] = {}
 _shared: dict[str, SharedReads] = {}
 _clients: dict[str, Any] = {}
+
+
+def share_caches() -> None:
+    """
+    Have all greenlets of this process use the same cache objects.
+
+    Django makes them for each, here for each connection of a caller, since others' may not be
+    shared. Ours keep nothing of a call.
+    """
+    caches._connections = SimpleNamespace()  # type: ignore[attr-defined]
 
 
 class JsonSerializer(BaseSerializer):  # type: ignore[misc]

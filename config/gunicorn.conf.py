@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
@@ -32,7 +33,7 @@ from config.answers import send_whole_answers
 from config.counting import count_cheaply
 from config.env import env_address, env_bool, env_int, env_text
 from config.lifecycle import leave_politely, start_again, take_over
-from config.pools import use_the_last_first
+from config.pools import lend_wrappers, use_the_last_first
 
 # Read by the settings: a pool and short timeouts for whoever serves requests.
 os.environ["SLUICE_ROLE"] = "web"
@@ -100,8 +101,9 @@ def when_ready(server: Arbiter) -> None:
     # A mistake in an address stops the start here, and not the first customer.
     get_resolver().url_patterns  # noqa: B018 - reading it imports every view
     # What is loaded after the fork, each worker has for itself.
-    import_string("config.sampling.start")
-    import_string("rollout.worker.start")
+    for name in ("config.sampling.start", "rollout.worker.start", *settings.METRICS_SAMPLES):
+        import_string(name)
+    import_module("gevent.threadpool")  # Whoever is asked for metrics adds them up in it.
     import_string("config.health.known_migrations")()
     caches.create_connection("default").client  # noqa: B018 - it connects when it is first asked
     gc.collect()
@@ -134,6 +136,8 @@ def post_worker_init(worker: Worker) -> None:
     """Refuse a driver that blocks the worker, open the pool, say "not ready" when told to stop."""
     if getattr(psycopg.waiting.wait, "__name__", None) == "wait_c":
         raise RuntimeError("psycopg was imported before gevent patched: every query would block")
+    lend_wrappers()
+    import_string("config.cache.share_caches")()
     # It connects in the background: a database that is down means "not ready", not "no server".
     pool = connection.pool  # type: ignore[attr-defined]
     use_the_last_first(pool)

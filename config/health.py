@@ -14,6 +14,8 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 from django.http import HttpRequest, HttpResponse
 
+from config.pools import give_back
+
 ANSWER_WITHIN_S = 1.0
 KEEP_ANSWER_S = 1.0  # However many probes ask, the database hears one a second.
 KEEP_DURABILITY_S = 5.0
@@ -111,6 +113,7 @@ class Readiness:
                 checks["migrations"] = _outcome(self._ask_migrations)
         finally:
             connection.close()  # Back to the pool: this thread ends.
+            give_back()
         self._checks, self._looked_at = self._weigh(checks), time.monotonic()
         self._tell_change()
 

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, cast
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import connection
 from django.http import HttpRequest
 from gunicorn.http.body import Body
 from prometheus_client import Counter, Gauge, Histogram
@@ -21,6 +21,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from config.errors import AppError, MalformedRequest
 from config.gate import Gate, Overloaded, Rank, places_of, rank_of
 from config.health import PROBES
+from config.pools import give_back
 from config.problems import is_for_people, problem
 from config.request_ids import request_id_from, trace_id_from
 from config.slow_bodies import SlowBodies
@@ -122,7 +123,9 @@ class Admission:
                     return self.application(environ, start_response)
             return self.application(environ, start_response)
         finally:
-            _give_connection_back()
+            # Now and not when the answer is sent: who reads it slowly would keep the connection. In
+            # a stream the next row needs one again, and takes it.
+            give_back()
             self.gate.leave(places=places)
             self._show(places)
 
@@ -210,11 +213,3 @@ def _length_of(environ: Environ) -> int:
         return 0  # The edge refuses it unread.
     length = int(text)
     return length if length <= settings.BULK_BODY_BYTES_MAX else 0
-
-
-def _give_connection_back() -> None:
-    # Now and not when the answer is sent: whoever reads it slowly would keep the connection. In
-    # a stream the next row needs one again, and takes it.
-    here = connections[DEFAULT_DB_ALIAS]
-    if here.connection is not None and not here.in_atomic_block and getattr(here, "pool", None):
-        here.close()

@@ -27,6 +27,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from config import collector
 from config.answers import Answer
+from config.pools import give_back
 
 # What one read from the kernel may bring: a bulk of a hundred orders comes whole.
 PIECE_BYTES = 64 * 1024
@@ -128,6 +129,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._parse = parser(self.cfg)
+        self._base: Environ = wsgi.base_environ(self.cfg)
         self._scheme_keys = [
             (f"HTTP_{name.replace('-', '_')}", secure)
             for name, secure in self.cfg.secure_scheme_headers.items()
@@ -239,8 +241,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def _common(self, listener: Any, client: socket.socket, addr: tuple[str, int]) -> Environ:
         """Return what all requests of a connection have in common."""
         server = listener.getsockname()
-        environ: Environ = wsgi.base_environ(self.cfg)
-        return environ | {
+        return self._base | {
             "gunicorn.socket": client,
             "wsgi.multithread": True,
             "wsgi.url_scheme": "http",
@@ -428,10 +429,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
 def _let_go() -> None:
     """
-    Take apart what this greenlet has of Django's, now that its connection is over.
+    Give back what this greenlet still has of Django's, or take it apart, now that it ends.
 
     A database wrapper and its helpers hold each other, and only the collector could free them.
     """
+    with suppress(Exception):
+        give_back()
     for wrapper in connections.all(initialized_only=True):
         with suppress(Exception):
             wrapper.close()

@@ -14,10 +14,10 @@ from time import perf_counter
 from typing import Generic, TypeVar
 
 from django.conf import settings
-from django.db import DEFAULT_DB_ALIAS, connections
 from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
+from config.pools import give_back
 from events.usecases import OutcomeUnknown, TemporarilyUnavailable
 from orders.metrics import note_batch
 from orders.tracing import batch_span, link_to_batch
@@ -122,11 +122,10 @@ class Intake(Generic[Work, Outcome]):
         TURN_S_MAX, OutcomeUnknown when the batch did not end in WAIT_S_MAX or its leader died.
         Raises RuntimeError inside a transaction: the leader's commit would not be the caller's.
         """
-        if connections[DEFAULT_DB_ALIAS].in_atomic_block:
-            raise RuntimeError("group commit inside a transaction")
         # Who queues gives its connection back first: else waiting followers hold the whole pool
         # and the leader starves.
-        _give_connection_back()
+        if not give_back():
+            raise RuntimeError("group commit inside a transaction")
         ticket: Ticket[Work, Outcome] = Ticket(works, weight=sum(map(self._weigh, works)))
         with self._mutex:
             leads = not self._is_led
@@ -197,7 +196,7 @@ class Intake(Generic[Work, Outcome]):
             if not outcomes:
                 outcomes = [OutcomeUnknown() for _ in works]
             try:
-                _give_connection_back()
+                give_back()
             finally:
                 self._pass_on()
                 self._hand_out(batch, outcomes)
@@ -265,10 +264,3 @@ def _one_for_each(works: Sequence[Work], outcomes: Sequence[Told]) -> Sequence[T
     if len(outcomes) != len(works):
         raise RuntimeError(f"{len(works)} works, {len(outcomes)} outcomes")
     return outcomes
-
-
-def _give_connection_back() -> None:
-    # Without a pool the connection is this thread's own, and nobody waits for it.
-    here = connections[DEFAULT_DB_ALIAS]
-    if here.connection is not None and getattr(here, "pool", None):
-        here.close()
