@@ -1,6 +1,7 @@
 """How processes of the server count: cheaply, since an order counts two dozen things."""
 
 import os
+import struct
 import threading
 from functools import cache
 from importlib import import_module
@@ -8,7 +9,12 @@ from typing import Any
 
 from gevent import monkey
 
+from config.instant import mutex
 from config.metrics_directory import VARIABLE
+
+# What prometheus_client writes of a value: how much, and when it was said. Made first and then put
+# in its place: pack_into writes zeroes before, and who reads then would see a count fall.
+VALUE = struct.Struct("dd")
 
 
 class ThisProcess:
@@ -16,10 +22,12 @@ class ThisProcess:
 
     def __init__(self) -> None:
         self.id = os.getpid()
+        self.is_forked = False
         os.register_at_fork(after_in_child=self._ask)
 
     def _ask(self) -> None:
         self.id = os.getpid()
+        self.is_forked = True
 
 
 @cache
@@ -38,5 +46,41 @@ def count_cheaply() -> None:
     finally:
         threading.Lock = patched
     if VARIABLE in os.environ:
-        process = ThisProcess()
-        values.ValueClass = values.MultiProcessValue(process_identifier=lambda: process.id)
+        values.ValueClass = value_class(values.MultiProcessValue, ThisProcess())
+
+
+def value_class(make: Any, process: ThisProcess) -> Any:
+    """Return prometheus_client's class of values, which make makes, with a shorter way to count."""
+    usual: Any = make(process_identifier=lambda: process.id)
+    lock = mutex()
+
+    class Value(usual):  # type: ignore[misc]
+        """A number in the file of this process, written to where it stands."""
+
+        _value: float
+
+        def inc(self, amount: float) -> None:
+            """Count so many more."""
+            with lock:
+                if process.is_forked:
+                    self._begin_anew()
+                self._value = value = self._value + amount
+                file = self._file
+                at = file._positions[self._key]
+                file._m[at : at + VALUE.size] = VALUE.pack(value, 0.0)
+
+        def set(self, value: float, timestamp: float | None = None) -> None:
+            """Say how much there is."""
+            with lock:
+                if process.is_forked:
+                    self._begin_anew()
+                self._value = value
+                file = self._file
+                at = file._positions[self._key]
+                file._m[at : at + VALUE.size] = VALUE.pack(value, timestamp or 0.0)
+
+        def _begin_anew(self) -> None:
+            process.is_forked = False
+            self.get()  # Looks whose file it is, and gives all values the file of this process.
+
+    return Value

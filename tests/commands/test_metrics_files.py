@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.values import MultiProcessValue
 
 from config import metrics_directory
+from config.counting import ThisProcess, value_class
 from config.metrics_directory import HELD, READ, VARIABLE, reading, remove_abandoned, try_lock
 from config.metrics_files import STEP, add_up, add_up_the_dead, exported, taken_down
 from tests.commands.processes import PROJECT
@@ -23,6 +25,47 @@ Counter("orders", "Orders.", ["how"]).labels("placed").inc(int(sys.argv[1]))
 Histogram("took_seconds", "Took.", buckets=(1, 2)).observe(1.5)
 Gauge("busy", "Busy.", multiprocess_mode="livesum").set(7)
 print(os.getpid())
+"""
+
+
+# As a master that counts, and workers that it forks.
+FORKED = """
+import os
+from config.counting import count_cheaply
+count_cheaply()
+from prometheus_client import Counter, Gauge, Histogram
+placed = Counter("orders", "Orders.", ["how"])
+busy = Gauge("busy", "Busy.", multiprocess_mode="livesum")
+took = Histogram("took_seconds", "Took.", buckets=(1, 2))
+placed.labels("placed").inc()
+os.write(1, b"%d " % os.getpid())
+for n in 1, 2:
+    if not os.fork():
+        placed.labels("placed").inc(10)
+        placed.labels(f"by {n}").inc(0.5)
+        busy.set(7)
+        busy.dec()
+        took.observe(1.5)
+        os.write(1, b"%d " % os.getpid())
+        break
+else:
+    os.wait(), os.wait()
+    placed.labels("placed").inc()
+"""
+
+
+# Tells how often it saw less than before.
+READER = """
+import mmap, struct, sys
+with open(sys.argv[1], "rb") as file:
+    read = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+at = struct.unpack_from("i", read)[0] - 16
+before = fell = 0
+for _ in range(1_000_000):
+    now = struct.unpack_from("d", read, at)[0]
+    fell += now < before
+    before = now
+print(fell, end="")
 """
 
 
@@ -40,6 +83,60 @@ def run(code: str, *arguments: str, **environment: str) -> str:
 def told(directory: Path) -> list[str]:
     lines = exported(directory).decode().splitlines()
     return [line for line in lines if line and not line.startswith("#")]
+
+
+class CountedCheaplyTests:
+    def test_each_process_counts_into_files_of_its_own(self, tmp_path):
+        pids = run(FORKED, **{VARIABLE: str(tmp_path)}).split()
+
+        assert len(set(pids)) == 3
+        assert {file.name for file in tmp_path.glob("counter_*.db")} == {
+            f"counter_{pid}.db" for pid in pids
+        }
+        assert sums(tmp_path) == [
+            "busy 12.0",
+            'orders_total{how="by 1"} 0.5',
+            'orders_total{how="by 2"} 0.5',
+            'orders_total{how="placed"} 22.0',
+            'took_seconds_bucket{le="+Inf"} 2.0',
+            'took_seconds_bucket{le="1.0"} 0.0',
+            'took_seconds_bucket{le="2.0"} 2.0',
+            "took_seconds_count 2.0",
+            "took_seconds_sum 3.0",
+        ]
+
+    def test_who_reads_meanwhile_never_sees_a_count_fall(self, tmp_path):
+        value = value_class(MultiProcessValue, ThisProcess())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(VARIABLE, str(tmp_path))
+            counted = value("counter", "n", "n_total", (), (), "N.")
+            counted.inc(1)
+            read = subprocess.Popen(
+                [sys.executable, "-c", READER, counted._file._fname], stdout=subprocess.PIPE
+            )
+            while read.poll() is None:
+                for _ in range(1000):
+                    counted.inc(1)
+            counted.close_all_files()
+
+        assert read.communicate()[0] == b"0"
+
+    def test_what_does_not_fit_makes_the_file_larger(self, tmp_path):
+        code = (
+            FORKED.partition("os.write")[0]
+            + """
+for n in range(20_000):
+    placed.labels(f"way {n}").inc(n)
+placed.labels("placed").inc()
+"""
+        )
+        run(code, **{VARIABLE: str(tmp_path)})
+
+        told_now = told(tmp_path)
+        assert 'orders_total{how="placed"} 2.0' in told_now
+        assert 'orders_total{how="way 19999"} 19999.0' in told_now
+        (file,) = tmp_path.glob("counter_*.db")
+        assert file.stat().st_size > 1024 * 1024
 
 
 class AddUpTheDeadTests:
