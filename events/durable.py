@@ -77,6 +77,7 @@ def commit(work: Callable[[], Result], *, in_flight: bool = False) -> Result:
                 "transaction failed (attempt %d, commit sent: %s): %s %s",
                 attempt, this.is_commit_sent, state, failure,
             )  # fmt: skip
+            let_go_of_frames(failure)
             # A connection in trouble is never given to the next caller.
             connection.close()
             is_lost = _is_lost(failure, state)
@@ -97,6 +98,18 @@ def commit(work: Callable[[], Result], *, in_flight: bool = False) -> Result:
     raise LockNotHad if state == LOCK_STATE else TemporarilyUnavailable
 
 
+def let_go_of_frames(failure: BaseException | None) -> None:
+    """
+    Take from a failure that has been dealt with, and from those behind it, where they came from.
+
+    Django's translation of a driver's error is held by a frame that it holds itself, and with it
+    all that a batch had in hand: only the garbage collector could free that.
+    """
+    while failure is not None:
+        failure.__traceback__ = None
+        failure = failure.__cause__ or failure.__context__
+
+
 def connect() -> None:
     """Have a connection, before anything is begun. Raises TemporarilyUnavailable without one."""
     try:
@@ -104,6 +117,7 @@ def connect() -> None:
             connection.ensure_connection()
     except OperationalError as failure:
         logger.warning("no connection: %s", failure)
+        let_go_of_frames(failure)
         raise TemporarilyUnavailable from None
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 from events import queue, storage
-from events.durable import commit, connect, document, hot_cursor
+from events.durable import commit, connect, document, hot_cursor, let_go_of_frames
 from events.errors import (
     EventsError,
     IdempotencyKeyInvalid,
@@ -55,6 +55,7 @@ __all__ = [
     "is_kept",
     "keep_answers",
     "keyed_request",
+    "let_go_of_frames",
     "list_events",
     "record_events",
     "repeat_answer",

@@ -189,6 +189,8 @@ class Intake(Generic[Work, Outcome]):
                     raise trouble
                 outcomes = _one_for_each(works, self._run(works))
         except Exception as failure:  # noqa: BLE001  # Answered: to each of the batch.
+            if failure is trouble:
+                failure.__traceback__ = None  # This frame, which holds what it is told to.
             outcomes = [failure] * len(works)
         finally:
             self._ended_s = ended_s = perf_counter()

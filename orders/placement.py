@@ -23,6 +23,7 @@ from events.usecases import (
     current_traceparent,
     is_kept,
     keep_answers,
+    let_go_of_frames,
     record_events,
     repeat_answer,
     use_case,
@@ -202,12 +203,13 @@ def _commit(placements: Sequence[Placement], *, is_patient: bool, waits: bool = 
     except LockNotHad as trouble:
         if not waits or (is_patient and len(placements) == 1):
             # Not a level then, but a table: a migration has it for a moment, and all may wait.
-            busy = trouble if is_patient else StockBusy(frozenset())
+            # Told and not raised, here and below: its frames hold the batch, which would hold it.
+            busy = trouble.with_traceback(None) if is_patient else StockBusy(frozenset())
             return [busy] * len(placements)
         # Somebody keeps a level locked. Whoever does not need it is served now.
         return _commit(placements, is_patient=is_patient, waits=False)
     except (TemporarilyUnavailable, OutcomeUnknown) as trouble:
-        return [trouble] * len(placements)
+        return [trouble.with_traceback(None)] * len(placements)
     except Exception as failure:  # noqa: BLE001  # Answered: to the one order that it belongs to.
         if len(placements) == 1:
             return [failure]
@@ -233,6 +235,7 @@ def _run(placements: Sequence[Placement], *, is_patient: bool, waits: bool) -> l
     except IntegrityError as failure:
         if not is_shortage(failure):
             raise
+        let_go_of_frames(failure)
     return run(hopes=False)
 
 
