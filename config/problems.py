@@ -6,6 +6,7 @@ import math
 import random
 import sys
 from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -163,7 +164,7 @@ def problem(request: HttpRequest, refusal: Any) -> tuple[int, dict[str, str], by
     retry_after_s = getattr(refusal, "retry_after_s", None)
     if retry_after_s is None and refusal.kind in ("unavailable", "too_many"):
         # Not the same second for all: they would come back together.
-        retry_after_s = random.randint(1, 3)
+        retry_after_s = 1 + int(3 * random.random())
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
     body = _dump(_members(request, refusal, status))
@@ -224,6 +225,7 @@ def log_bug(request: HttpRequest, failure: BaseException) -> None:
     )
 
 
+@cache
 def title_of(code: str) -> str:
     """Return the words of a code: insufficient_stock is "Insufficient stock"."""
     return code.replace("_", " ").capitalize()
@@ -237,12 +239,12 @@ def _bug(*, is_harmless: bool) -> errors.InternalError:
 
 
 def _members(request: HttpRequest, refusal: Any, status: int) -> dict[str, Any]:
-    members = {
+    members: dict[str, Any] = {
         "type": f"/api/errors/{refusal.code}",
         "title": title_of(refusal.code),
         "status": status,
         "detail": str(refusal) or title_of(refusal.code),
-        "instance": escape_uri_path(request.path),
+        "instance": _instance_of(request.path),
         "code": refusal.code,
         # A refusal that was kept is told again with the ids of the request that was refused.
         "trace_id": getattr(refusal, "trace_id", None) or getattr(request, "trace_id", None),
@@ -251,8 +253,14 @@ def _members(request: HttpRequest, refusal: Any, status: int) -> dict[str, Any]:
         "effect": getattr(refusal, "effect", "none"),
         "errors": list(getattr(refusal, "errors", ())),
     }
-    # A fact never hides a member that every problem has.
-    return members | {name: getattr(refusal, name) for name in refusal.facts if name not in members}
+    for name in refusal.facts:
+        # A fact never hides a member that every problem has.
+        members.setdefault(name, getattr(refusal, name))
+    return members
+
+
+# Where too many call they call the same few addresses.
+_instance_of = lru_cache(maxsize=1000)(escape_uri_path)
 
 
 def _dump(members: dict[str, Any]) -> bytes:
