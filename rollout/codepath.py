@@ -189,7 +189,8 @@ class CodePath:
 
     def _serve(self, context: BaseContext, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         snapshot, path = self._in(context.snapshot)
-        if self._attributes is None:
+        if self._attributes is None or not path.rules:
+            # Only rules ask what a call is about.
             decision = self._decide(context, snapshot)
         else:
             decision = self._decide_about(context, snapshot, args, kwargs)

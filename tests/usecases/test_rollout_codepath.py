@@ -14,6 +14,7 @@ from rollout.runtime import runtime
 KEY = "tests.path"
 RELEASE = {KEY: {"stable": "v1", "canary": "v2"}}
 THREE = {KEY: {"stable": "v2", "canary": "v3", "fallback": "v1"}}
+LARGE = {"kind": "attr", "name": "size", "op": "at_least", "values": [10]}
 FRAGILE = {"rules": [{"Strategy": "consecutive_errors", "Threshold": 1}], "RetryTimeoutMs": 60_000}
 
 
@@ -188,7 +189,7 @@ class ServeTests:
 
     def test_reads_what_a_call_says_about_itself(self):
         path = path_of(attributes=lambda argument: {"size": argument}, stickiness=("size",))
-        publish({"match": [{"kind": "attr", "name": "size", "op": "at_least", "values": [10]}]})
+        publish({"match": [LARGE]})
         context = CallContext(runtime.snapshot)
 
         assert path.given(context)(9) == ("v1", 9)
@@ -196,18 +197,26 @@ class ServeTests:
 
     def test_forgets_what_a_call_said_about_itself(self):
         path = path_of(attributes=lambda argument: {"size": argument})
+        publish({"match": [LARGE]})
         context = CallContext(runtime.snapshot, attributes={"shop": "north"})
 
-        path.given(context)(10)
+        assert path.given(context)(10) == ("v2", 10)
 
         assert context.attributes == {"shop": "north"}
 
     @pytest.mark.parametrize("said", [None, {"size": []}, {1: 1, "a": 1}])
     def test_serves_a_call_that_cannot_say_what_it_is_about(self, caplog, said):
         path = path_of(attributes=lambda argument: said)
+        publish({"match": [LARGE]})
 
         assert path(1) == ("v1", 1)
         assert "could not say" in caplog.text
+
+    def test_asks_no_call_what_it_is_about_where_no_rule_does(self):
+        path = path_of(attributes=lambda argument: pytest.fail("asked"))
+        publish()
+
+        assert path(1) == ("v1", 1)
 
     def test_tells_the_version_under_which_it_serves(self):
         path = CodePath(KEY, effects="read")
