@@ -4,9 +4,10 @@ import json
 import logging
 import math
 import random
+import re
 import sys
 from collections.abc import Iterator, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -64,6 +65,7 @@ REFUSAL_BY_DRF_EXCEPTION: Mapping[type[Exception], type[errors.AppError]] = {
     drf_exceptions.MethodNotAllowed: errors.MethodNotAllowed,
     drf_exceptions.UnsupportedMediaType: errors.UnsupportedMediaType,
 }
+PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]*")
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 # What PostgreSQL says when it is busy, away or full; everything else it says is our bug.
@@ -159,18 +161,27 @@ def problem_response(request: HttpRequest, refusal: Any) -> HttpResponse:
 def problem(request: HttpRequest, refusal: Any) -> tuple[int, dict[str, str], bytes]:
     """Return the status, the headers and the body that tell a refusal, and count it."""
     refusals_with(refusal.code).inc()
+    return uncounted_problem(request, refusal)
+
+
+def uncounted_problem(request: HttpRequest, refusal: Any) -> tuple[int, dict[str, str], bytes]:
+    """Return what problem does, where who tells it counts by himself."""
     status = STATUS_BY_KIND[refusal.kind]
     headers = {"Content-Type": "application/problem+json", **getattr(refusal, "headers", {})}
     retry_after_s = getattr(refusal, "retry_after_s", None)
     if retry_after_s is None and refusal.kind in ("unavailable", "too_many"):
-        # Not the same second for all: they would come back together.
-        retry_after_s = 1 + int(3 * random.random())
+        retry_after_s = retry_in_s()
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
     body = _dump(_members(request, refusal, status))
     # The length is said here because no other middleware may come to see this answer.
     headers["Content-Length"] = str(len(body))
     return status, headers, body
+
+
+def retry_in_s() -> int:
+    """Return after how long to ask again: not the same for all, who would come back together."""
+    return 1 + int(3 * random.random())
 
 
 # --- What Django calls outside of Django REST framework: named in config.urls ----------------
@@ -244,7 +255,7 @@ def _members(request: HttpRequest, refusal: Any, status: int) -> dict[str, Any]:
         "title": title_of(refusal.code),
         "status": status,
         "detail": str(refusal) or title_of(refusal.code),
-        "instance": _instance_of(request.path),
+        "instance": instance_of(request.path),
         "code": refusal.code,
         # A refusal that was kept is told again with the ids of the request that was refused.
         "trace_id": getattr(refusal, "trace_id", None) or getattr(request, "trace_id", None),
@@ -259,8 +270,9 @@ def _members(request: HttpRequest, refusal: Any, status: int) -> dict[str, Any]:
     return members
 
 
-# Where too many call they call the same few addresses.
-_instance_of = lru_cache(maxsize=1000)(escape_uri_path)
+def instance_of(path: str) -> str:
+    """Return a path as a problem names it: as it is where nothing in it needs an escape."""
+    return path if PLAIN_PATH.fullmatch(path) else escape_uri_path(path)
 
 
 def _dump(members: dict[str, Any]) -> bytes:

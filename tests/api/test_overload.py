@@ -6,14 +6,17 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
+from types import SimpleNamespace
 
 import pytest
 from django.db import connection
 from django.test import SimpleTestCase, TestCase, override_settings
 from prometheus_client import REGISTRY
 
-from config.gate import Rank
+from config.gate import Overloaded, Rank
+from config.metrics import refusals_with
 from config.overload import Admission, DeadlineExceeded
+from config.problems import uncounted_problem
 from config.wsgi import application
 from tests.api.test_problems import MEMBERS
 from tests.builders import given_api_key
@@ -96,6 +99,33 @@ class AdmissionTests(SimpleTestCase):
         assert answer.headers["Retry-After"] in ("1", "2", "3")
         assert self.bodies == []
         assert refused_count("list", "full") == before + 1
+
+    def test_a_refusal_is_told_of_its_call_and_counted_at_any_address(self):
+        self.admission.gate.enter(Rank.CHANGE)
+        begun = refusals_with("overloaded")._value.get()
+        paths = ("/api/v1/orders", "/api/v1/skus/50%(trace_id)s", "/api/v1/skus/%s/größe".encode())
+
+        for trace_id in (f"{n:032x}" for n in range(1, 4)):
+            for path in paths:
+                sent = path if isinstance(path, str) else path.decode("latin-1")
+                answer = self.call(
+                    sent,
+                    HTTP_X_REQUEST_ID=f"shop-{trace_id[-1]}",
+                    HTTP_TRACEPARENT=f"00-{trace_id}-{1:016x}-01",
+                )
+
+                answer.refused(503, "overloaded")
+                told = json.loads(answer.content)
+                name = sent.encode("latin-1").decode()
+                ids = SimpleNamespace(path=name, trace_id=trace_id, request_id=told["request_id"])
+                assert ids.request_id == f"shop-{trace_id[-1]}"
+                _, headers, body = uncounted_problem(ids, Overloaded("full"))
+                assert told == json.loads(body)
+                assert {*headers, "X-Request-Id", "X-Content-Type-Options", "Cache-Control"} == {
+                    *answer.headers
+                }
+        assert refusals_with("overloaded")._value.get() == begun + 9
+        assert self.bodies == []
 
     def test_people_read_that_it_is_busy(self):
         self.admission.gate.enter(Rank.CHANGE)
