@@ -49,6 +49,10 @@ class Stalls:
             self._is_over.set()
             self._thread.join()
 
+    def met_by(self, began: float, ended: float) -> bool:
+        """Tell whether a call from then to then, by time.monotonic, met a stall."""
+        return any(start <= ended and began <= end for start, end in self.seen)
+
     def without_reason(self, load: SteadyOrders) -> Counter[str]:
         """Return what was refused and is not an honest "ask again" to one who met a stall."""
         excused = [

@@ -21,9 +21,13 @@ SHARE = {"v2": 1, "v1": 5}
 BUSY_SHARE_MAX = 0.05
 # One worker may have far more than its half of the callers: the gate is not what is proved here.
 OPEN_GATE = {"GATE_ORDERS_MAX": "1000"}
-FAILED = re.compile(r"transaction failed \(attempt \d, commit sent: (?:True|False)\): (\w+)")
-# A statement or a lock that was not had in time; never a deadlock, a lost session or a wrong value.
-TIMEOUTS = {"57014", "55P03"}
+NO_CONNECTION = "None couldn't get a connection"
+FAILED = re.compile(
+    rf"transaction failed \(attempt \d, commit sent: (?:True|False)\): ({NO_CONNECTION}|\w+)"
+)
+# What was not had in time: a statement, a lock, a connection. Never a deadlock, a lost session or a
+# wrong value.
+TIMEOUTS = {"57014", "55P03", NO_CONNECTION}
 
 
 @pytest.fixture(scope="module", params=["v2", "v1"])
