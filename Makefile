@@ -75,7 +75,10 @@ lint: venv-dev ## format, rules, types, import contracts, Django's checks, missi
 	SLUICE_ENV=trial $(BESIDE_SERVERS) $(BIN)/python manage.py makemigrations --check --dry-run
 
 prove: venv-dev ## what is heavy or needs system packages; ALLOW_MISSING=1 goes on without those
-	SLUICE_ENV=trial $(BESIDE_SERVERS) $(BIN)/python -m pytest -m prove
+	@failed=0; export SLUICE_ENV=trial; \
+	$(BESIDE_SERVERS) $(BIN)/python -m pytest -n 2 -m "prove and paired" || failed=1; \
+	$(BESIDE_SERVERS) $(BIN)/python -m pytest -m "prove and not paired" || failed=1; \
+	exit $$failed
 
 soak: venv-dev ## the night, on a quiet machine: make prove without bounds on load, and what takes long
 	SLUICE_ENV=trial STEADY_RATE_MAX=1000 SCHEMATHESIS_EXAMPLES=200 $(BESIDE_SERVERS) $(BIN)/python -m pytest -m "soak or prove"

@@ -113,6 +113,7 @@ class MutatedBodyTests(SimpleTestCase):
         self.check(body)
 
     @pytest.mark.prove
+    @pytest.mark.paired
     @settings(max_examples=20_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(mutated_bodies())
     def test_each_of_20000_is_answered_by_a_value_or_a_problem(self, body):
@@ -174,6 +175,7 @@ class MutatedRequestTests(TestCase):
         self.check(*request)
 
     @pytest.mark.prove
+    @pytest.mark.paired
     @settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
     @given(mutated_requests())
     def test_each_of_20000_is_answered_in_the_one_shape(self, request):

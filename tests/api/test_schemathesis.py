@@ -60,6 +60,7 @@ def config_of(api_key):
 
 
 @pytest.mark.prove
+@pytest.mark.paired
 # Head and body of an answer are two packets: without this each case waits 40 ms for the second.
 @mock.patch.object(WSGIRequestHandler, "disable_nagle_algorithm", True)
 class SchemathesisTests(CommittedTestCase, LiveServerTestCase):

@@ -11,7 +11,7 @@ import pytest
 from tests.commands.processes import PROJECT
 from tests.debian import debian_servers
 
-pytestmark = pytest.mark.prove
+pytestmark = [pytest.mark.prove, pytest.mark.paired]
 
 # What asks the most of both: every use case, the COMMIT that is lost, what is read through Redis.
 SUITE = (

@@ -535,6 +535,7 @@ class ImportOrdersTogetherTests(Importing, CommittedTestCase):
         )
 
     @pytest.mark.prove
+    @pytest.mark.paired
     def test_a_kill_in_the_middle_loses_nothing_and_doubles_nothing(self):
         self.write_invoices(1_200, cancelled=range(0, 1_190, 10))
         for _ in range(3):
@@ -553,6 +554,7 @@ class ImportOrdersTogetherTests(Importing, CommittedTestCase):
         self.assertEqual(sorted(map(int, gone)), list(range(0, 1_190, 10)))
 
     @pytest.mark.prove
+    @pytest.mark.paired
     def test_ctrl_c_ends_the_batch_tells_how_far_it_came_and_can_go_on(self):
         self.write_invoices(1_200)
         process = self.import_in_process()

@@ -102,6 +102,7 @@ def query(statement):
 
 
 @pytest.mark.prove
+@pytest.mark.paired
 class WholeFileTests(Importing, CommittedTestCase):
     def import_whole(self, *options):
         started = time.monotonic()

@@ -86,5 +86,6 @@ class Races(Rivals):
 
 
 @pytest.mark.prove
+@pytest.mark.paired
 class ForgettingTests(Races, CommittedTestCase):
     rounds = 30

@@ -207,6 +207,7 @@ class Races:
 
 
 @pytest.mark.prove
+@pytest.mark.paired
 class HoldRacesTests(Races, HoldRacesTestCase):
     rounds = ROUNDS
 

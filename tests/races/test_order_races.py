@@ -171,6 +171,7 @@ class Races(Rivals):
 
 
 @pytest.mark.prove
+@pytest.mark.paired
 class RaceTests(Races, CommittedTestCase):
     rounds = 100
     steps = 60

@@ -306,16 +306,19 @@ class WaitingRaces(StockRaces):
 
 
 @pytest.mark.prove
+@pytest.mark.paired
 class TransferRaceTests(TransferRaces, CommittedTestCase):
     rounds = 100
 
 
 @pytest.mark.prove
+@pytest.mark.paired
 class StocktakeRaceTests(StocktakeRaces, CommittedTestCase):
     rounds = 100
 
 
 @pytest.mark.prove
+@pytest.mark.paired
 class WaitingRaceTests(WaitingRaces, CommittedTestCase):
     rounds = 100
 

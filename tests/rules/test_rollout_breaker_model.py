@@ -198,5 +198,6 @@ class BreakerModelTests(BreakerMachine.TestCase):
 
 
 @pytest.mark.prove
+@pytest.mark.paired
 class LongBreakerModelTests(BreakerMachine.TestCase):
     settings = settings(max_examples=3000, stateful_step_count=60, deadline=None)

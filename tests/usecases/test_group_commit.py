@@ -101,6 +101,7 @@ class GroupCommitTests(TestCase):
         self.assert_same(asked)
 
     @pytest.mark.prove
+    @pytest.mark.paired
     @thorough
     @given(batches)
     def test_so_is_any_of_many_batches(self, asked):
@@ -112,6 +113,7 @@ class GroupCommitTests(TestCase):
         self.assert_same_in_hope(asked)
 
     @pytest.mark.prove
+    @pytest.mark.paired
     @thorough
     @given(plain_batches | batches)
     def test_so_are_any_of_many_batches_in_hope(self, asked):

@@ -356,6 +356,7 @@ class LifeTests(CommittedTestCase):
         self.live(runs=8, steps=25)
 
     @pytest.mark.prove
+    @pytest.mark.paired
     def test_goes_as_the_model_says_for_long(self):
         self.live(runs=20, steps=50)
 
