@@ -17,7 +17,7 @@ from tests.server import Server, fresh_database, serving
 
 SKUS = 100
 LINES = 1000
-ROUNDS = 3
+ROUNDS = 5
 # Who finds all connections taken for a moment.
 LOST_SHARE_MAX = 0.05
 
@@ -114,11 +114,14 @@ class CapacityTests:
     @pytest.mark.parametrize(("times", "part"), [(2, 0.9), (3, 0.85)])
     def test_goodput_stays_and_refusals_are_quick(self, shop, times, part):
         goodput, refused_ms = [], []
+        capacity = capacity_of(shop, seconds=6)
         for _ in range(ROUNDS):
-            capacity = capacity_of(shop, seconds=6)
             busy = offer(shop, orders_of(shop), times * capacity, 10)
-            goodput.append(busy.per_second(201) / capacity)
+            before, capacity = capacity, capacity_of(shop, seconds=6)
+            # What the machine could do meanwhile lies between what it could before and after.
+            goodput.append(busy.per_second(201) / ((before + capacity) / 2))
             refused_ms.append(busy.percentile_ms(99, 503))
+            print(f"{before:.0f}/s before, {capacity:.0f}/s after: {goodput[-1]:.2f}")  # noqa: T201
             assert busy.share(LOST, "order") <= LOST_SHARE_MAX
 
         assert median(goodput) >= part, goodput
