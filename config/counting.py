@@ -64,20 +64,20 @@ def value_class(make: Any, process: ThisProcess) -> Any:
             with lock:
                 if process.is_forked:
                     self._begin_anew()
-                self._value = value = self._value + amount
-                file = self._file
-                at = file._positions[self._key]
-                file._m[at : at + VALUE.size] = VALUE.pack(value, 0.0)
+                self._write(self._value + amount, 0.0)
 
         def set(self, value: float, timestamp: float | None = None) -> None:
             """Say how much there is."""
             with lock:
                 if process.is_forked:
                     self._begin_anew()
-                self._value = value
-                file = self._file
-                at = file._positions[self._key]
-                file._m[at : at + VALUE.size] = VALUE.pack(value, timestamp or 0.0)
+                self._write(value, timestamp or 0.0)
+
+        def _write(self, value: float, timestamp: float) -> None:
+            self._value = value
+            file = self._file
+            at = file._positions[self._key]
+            file._m[at : at + VALUE.size] = VALUE.pack(value, timestamp)
 
         def _begin_anew(self) -> None:
             process.is_forked = False

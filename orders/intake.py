@@ -18,7 +18,7 @@ from opentelemetry import trace
 from opentelemetry.trace import INVALID_SPAN_CONTEXT
 
 from config.pools import give_back
-from events.usecases import OutcomeUnknown, TemporarilyUnavailable
+from events.usecases import OutcomeUnknown, TemporarilyUnavailable, let_go_of_frames
 from orders.metrics import note_batch
 from orders.tracing import batch_span, link_to_batch
 
@@ -190,7 +190,7 @@ class Intake(Generic[Work, Outcome]):
                 outcomes = _one_for_each(works, self._run(works))
         except Exception as failure:  # noqa: BLE001  # Answered: to each of the batch.
             if failure is trouble:
-                failure.__traceback__ = None  # This frame, which holds what it is told to.
+                let_go_of_frames(failure)  # This one holds whom it is told to.
             outcomes = [failure] * len(works)
         finally:
             self._ended_s = ended_s = perf_counter()
