@@ -137,10 +137,12 @@ class PlentyTests(CommittedTestCase):
             connection.close()
 
         buyers = [threading.Thread(target=buy) for _ in range(4)]
-        for buyer in buyers:
-            buyer.start()
-        for buyer in buyers:
-            buyer.join()
+        # Whoever waits for a lock, also while the machine stands still, waits until it is had.
+        with mock.patch.object(placement, "LOCK_WAIT_MS", 10_000):
+            for buyer in buyers:
+                buyer.start()
+            for buyer in buyers:
+                buyer.join()
 
         assert sum(isinstance(each, Answer) for each in told) == 500
         assert {type(each) for each in told} == {Answer, InsufficientStock}
