@@ -11,12 +11,14 @@ from django.test import SimpleTestCase, TestCase, override_settings
 from gevent import GreenletExit
 
 from config import cache as guarded
+from config.instant import has_input
 from inventory.models import StockLevel
 from orders.models import Order
 from orders.reading import FORMAT, OrderText, keep_texts
 from rollout.codepath import override
 from tests.api.caller import Caller
 from tests.builders import given_account, given_api_key, given_stock, place
+from tests.commands.processes import wait_until
 
 NOWHERE = {
     "default": {
@@ -226,6 +228,7 @@ class ConnectionTests(SimpleTestCase):
         killed = cache.client.get_client().client_kill_filter(_type="normal", skipme=False)
 
         self.assertGreater(killed, 0)
+        wait_until(lambda: has_input(used._sock))  # It hangs up on us after it has answered us.
         self.assertEqual(cache.get("kept"), 1)
         again = pool.get_connection()
         self.assertIs(again, used)
