@@ -47,14 +47,15 @@ _RANKED: tuple[tuple[str, str, Rank], ...] = (
 _RANKS = tuple((re.compile(f"({verbs}) {path}"), rank) for verbs, path, rank in _RANKED)
 
 # Paths whose orders wait in the queue of group commit.
-ORDER_PATHS = frozenset({"/api/v1/orders", "/api/v1/orders/bulk"})
+ORDER_PATH = "/api/v1/orders"
+ORDER_PATHS = frozenset({ORDER_PATH, f"{ORDER_PATH}/bulk"})
 # How full the lane of orders may be before a rank gives way to it.
 ORDERS_SHARE_MAX = {Rank.READ_ONE: 0.8, Rank.CHANGE: 0.6, Rank.LIST: 0.4, Rank.OFFICE: 0.4}
 
 
 def rank_of(method: str, path: str) -> Rank:
     """Return how important a call is."""
-    if method == "POST" and path == "/api/v1/orders":
+    if method == "POST" and path == ORDER_PATH:
         return Rank.PLACE
     call = f"{method} {path}"
     return next((rank for pattern, rank in _RANKS if pattern.fullmatch(call)), Rank.OFFICE)
@@ -68,7 +69,7 @@ def places_of(method: str, path: str, *, body_bytes: int) -> int:
     """
     if method != "POST" or path not in ORDER_PATHS:
         return 0
-    return 1 if path == "/api/v1/orders" else 1 + body_bytes // 1024
+    return 1 if path == ORDER_PATH else 1 + body_bytes // 1024
 
 
 class Overloaded(AppError):
@@ -144,6 +145,11 @@ class Gate:
         self._wait(waiter)
         return self._clock() - began
 
+    def is_full_for(self, places: int) -> bool:
+        """Test whether so many places in the lane of orders are too many now."""
+        # What is larger than the lane comes in when the lane is empty, not never.
+        return 0 < self.orders > self.orders_max - places
+
     def leave(self, *, places: int = 0) -> None:
         """Give back what enter took: to the most important call that waits, if one does."""
         with self._mutex:
@@ -153,8 +159,7 @@ class Gate:
                 self._free()
 
     def _take_orders(self, places: int) -> None:
-        # What is larger than the lane comes in when the lane is empty, not never.
-        if self.orders and self.orders + places > self.orders_max:
+        if self.is_full_for(places):
             raise Overloaded("full")
         self.orders += places
 

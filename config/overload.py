@@ -21,17 +21,11 @@ from gunicorn.http.body import Body
 from prometheus_client import Counter, Gauge, Histogram
 
 from config.errors import AppError, MalformedRequest
-from config.gate import Gate, Overloaded, Rank, places_of, rank_of
+from config.gate import ORDER_PATH, Gate, Overloaded, Rank, places_of, rank_of
 from config.health import PROBES
 from config.metrics import refusals_with
 from config.pools import give_back
-from config.problems import (
-    instance_of,
-    is_for_people,
-    problem,
-    retry_in_s,
-    uncounted_problem,
-)
+from config.problems import is_for_people, problem, retry_in_s
 from config.request_ids import request_id_from, trace_id_from
 from config.slow_bodies import SlowBodies
 
@@ -91,6 +85,14 @@ class DeadlineExceeded(AppError):
         self.seconds_max = seconds_max
 
 
+class AtOnce(NamedTuple):
+    """An answer that is as good as sent. lines: its headers, as they stand in its head."""
+
+    status: str
+    lines: str
+    body: bytes
+
+
 class Admission:
     """
     Refuses early what would be refused late.
@@ -139,6 +141,24 @@ class Admission:
             finally:
                 self.gate.leave(places=places)
                 self._show(places)
+
+    def refuse_at_once(self, environ: Environ) -> AtOnce | None:
+        """
+        Return the refusal of an order whose body came whole, None where __call__ is to answer.
+
+        It is the refusal that __call__ would make, for a third of the price: where most calls are
+        refused, what that costs is taken from the orders that are served.
+        """
+        is_order = environ["PATH_INFO"] == ORDER_PATH and environ["REQUEST_METHOD"] == "POST"
+        if not (is_order and self.gate.is_full_for(1)):
+            return None
+        _REFUSED[Rank.PLACE, "full"].inc()
+        refusals_with(Overloaded.code).inc()
+        trace_id, request_id = _ids_of(environ)
+        status, lines, body = _order_too_many()
+        body %= {b"trace_id": trace_id.encode(), b"request_id": request_id.encode()}
+        lines %= {"retry_in_s": retry_in_s(), "length": len(body), "request_id": request_id}
+        return AtOnce(status, lines, body)
 
     def _read_body(self, environ: Environ, length: int, *, deadline: float) -> None:
         """
@@ -201,49 +221,49 @@ class _Asked(NamedTuple):
 
 
 def _refuse(environ: Environ, start_response: StartResponse, refusal: AppError) -> Iterable[bytes]:
-    path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+    refusals_with(refusal.code).inc()
+    trace_id, request_id = _ids_of(environ)
+    status, headers, body = _tell(environ, refusal, trace_id=trace_id, request_id=request_id)
+    start_response(status, list(headers.items()))
+    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
+
+
+def _ids_of(environ: Environ) -> tuple[str, str]:
     trace_id = trace_id_from(environ.get("HTTP_TRACEPARENT"))
-    request_id = request_id_from(environ.get("HTTP_X_REQUEST_ID"), trace_id=trace_id)
-    asked = _Asked(path, path, trace_id, request_id)
-    if isinstance(refusal, Overloaded):
-        status, headers, body = _tell_overloaded(asked, refusal)
-    else:
-        status, headers, body = problem(cast(HttpRequest, asked), refusal)
-    if is_for_people(cast(HttpRequest, asked)):
+    return trace_id, request_id_from(environ.get("HTTP_X_REQUEST_ID"), trace_id=trace_id)
+
+
+def _tell(
+    environ: Environ, refusal: AppError, *, trace_id: str, request_id: str
+) -> tuple[str, dict[str, str], bytes]:
+    path = environ.get("PATH_INFO", "").encode("latin-1").decode("utf-8", "replace")
+    asked = cast(HttpRequest, _Asked(path, path, trace_id, request_id))
+    status, headers, body = problem(asked, refusal)
+    if is_for_people(asked):
         body = BUSY_PAGE
         headers["Content-Type"] = "text/html; charset=utf-8"
         headers["Content-Length"] = str(len(body))
     headers["X-Request-Id"] = request_id
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Cache-Control"] = "no-store"
-    start_response(f"{status} {HTTPStatus(status).phrase}", list(headers.items()))
-    return [] if environ["REQUEST_METHOD"] == "HEAD" else [body]
-
-
-def _tell_overloaded(asked: _Asked, refusal: Overloaded) -> tuple[int, dict[str, str], bytes]:
-    """Return what problem does, for half of the price: all are told the same but for names."""
-    refusals_with(refusal.code).inc()
-    status, headers, body = _overloaded()
-    body %= {
-        b"instance": instance_of(asked.path).encode(),
-        b"trace_id": asked.trace_id.encode(),
-        b"request_id": asked.request_id.encode(),
-    }
-    again = {"Retry-After": str(retry_in_s()), "Content-Length": str(len(body))}
-    return status, headers | again, body
+    return f"{status} {HTTPStatus(status).phrase}", headers, body
 
 
 @cache
-def _overloaded() -> tuple[int, dict[str, str], bytes]:
-    """Return a problem with places for what differs from call to call."""
-    path, trace_id, request_id = (token_hex(16) for _ in range(3))
-    asked = cast(HttpRequest, _Asked(path, path, trace_id, request_id))
-    status, headers, body = uncounted_problem(asked, Overloaded("full"))
-    body = body.replace(b"%", b"%%")
-    places = (("instance", path), ("trace_id", trace_id), ("request_id", request_id))
-    for name, mark in places:
-        body = body.replace(mark.encode(), b"%%(%b)b" % name.encode())
-    return status, headers, body
+def _order_too_many() -> AtOnce:
+    """Return what an order is told that the gate does not let in, with places for what differs."""
+    trace_id, request_id = token_hex(16), token_hex(16)
+    status, headers, body = _tell(
+        {"PATH_INFO": ORDER_PATH}, Overloaded("full"), trace_id=trace_id, request_id=request_id
+    )
+    headers |= {"Retry-After": "%(retry_in_s)d", "Content-Length": "%(length)d"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    body = body.replace(b"%", b"%%").replace(trace_id.encode(), b"%(trace_id)b")
+    return AtOnce(
+        status,
+        lines.replace(request_id, "%(request_id)s"),
+        body.replace(request_id.encode(), b"%(request_id)b"),
+    )
 
 
 def _length_of(environ: Environ) -> int:

@@ -150,6 +150,7 @@ def problem_response(request: HttpRequest, refusal: Any) -> HttpResponse:
 
     Works outside of Django REST framework, also where no middleware has run.
     """
+    refusals_with(refusal.code).inc()
     status, headers, body = problem(request, refusal)
     response = ApiAnswer(body, status=status, headers=headers)
     # Refusals are normal trade, and bugs are logged where they are caught, with their trace.
@@ -159,13 +160,7 @@ def problem_response(request: HttpRequest, refusal: Any) -> HttpResponse:
 
 
 def problem(request: HttpRequest, refusal: Any) -> tuple[int, dict[str, str], bytes]:
-    """Return the status, the headers and the body that tell a refusal, and count it."""
-    refusals_with(refusal.code).inc()
-    return uncounted_problem(request, refusal)
-
-
-def uncounted_problem(request: HttpRequest, refusal: Any) -> tuple[int, dict[str, str], bytes]:
-    """Return what problem does, where who tells it counts by himself."""
+    """Return the status, the headers and the body that tell a refusal; who tells it counts it."""
     status = STATUS_BY_KIND[refusal.kind]
     headers = {"Content-Type": "application/problem+json", **getattr(refusal, "headers", {})}
     retry_after_s = getattr(refusal, "retry_after_s", None)
@@ -255,7 +250,7 @@ def _members(request: HttpRequest, refusal: Any, status: int) -> dict[str, Any]:
         "title": title_of(refusal.code),
         "status": status,
         "detail": str(refusal) or title_of(refusal.code),
-        "instance": instance_of(request.path),
+        "instance": _instance_of(request.path),
         "code": refusal.code,
         # A refusal that was kept is told again with the ids of the request that was refused.
         "trace_id": getattr(refusal, "trace_id", None) or getattr(request, "trace_id", None),
@@ -270,8 +265,8 @@ def _members(request: HttpRequest, refusal: Any, status: int) -> dict[str, Any]:
     return members
 
 
-def instance_of(path: str) -> str:
-    """Return a path as a problem names it: as it is where nothing in it needs an escape."""
+def _instance_of(path: str) -> str:
+    # As it is where nothing in it needs an escape: to look for one costs more than the rest.
     return path if PLAIN_PATH.fullmatch(path) else escape_uri_path(path)
 
 

@@ -202,7 +202,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
                 return data
             self._under_way += 1
             try:
-                is_open = self._answer(request.environ, client)
+                is_open = self._answer(request, client)
             finally:
                 self._ended()
             if not is_open:
@@ -336,11 +336,17 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     # --- Answers ----------------------------------------------------------------------------------
 
-    def _answer(self, environ: Environ, client: socket.socket) -> bool:
+    def _answer(self, request: Ordinary, client: socket.socket) -> bool:
         """Have a request answered; tell whether the connection goes on."""
-        told = Told()
+        environ = request.environ
         # Decided once: what the head promises is kept, also when we are told to stop meanwhile.
         is_open = bool(self.alive)
+        refuse_at_once = getattr(self.wsgi, "refuse_at_once", None)
+        if refuse_at_once and request.body is None and (refusal := refuse_at_once(environ)):
+            first = self._first_lines(refusal.status, is_open=is_open)
+            _send_whole(client, f"{first}{refusal.lines}\r\n".encode("latin-1") + refusal.body)
+            return is_open
+        told = Told()
         try:
             chunks = self.wsgi(environ, told)
             try:
@@ -368,10 +374,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
             head = self._head(told, len(body), is_open=is_open)
             if head is not None:
                 told.is_begun = True
-                whole = head + body
-                sent = client.send(whole)
-                if sent < len(whole):
-                    client.sendall(memoryview(whole)[sent:])
+                _send_whole(client, head + body)
                 return is_open
         answer = Answer(Asked(method), client, self.cfg)
         if not is_open:
@@ -393,11 +396,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if told.status.startswith(NO_BODY):
             return None
         values = [told.status]
-        lines = [
-            f"HTTP/1.1 {told.status}\r\n",
-            self._standing_lines(),
-            f"Connection: {'keep-alive' if is_open else 'close'}\r\n",
-        ]
+        lines = [self._first_lines(told.status, is_open=is_open)]
         told_length = None
         for name, value in told.headers:
             if name not in self._names and not self._is_plain(name):
@@ -417,14 +416,21 @@ class Worker(GeventWorker):  # type: ignore[misc]
             self._names.add(name)
         return is_plain
 
-    def _standing_lines(self) -> str:
-        """Return what all heads of this second say."""
+    def _first_lines(self, status: str, *, is_open: bool) -> str:
+        """Return what a head says before the application's headers."""
         second = int(time.time())
         if second != self._second:
             self._second = second
             date = formatdate(second, usegmt=True)
             self._standing = f"Server: {SERVER}\r\nDate: {date}\r\n"
-        return self._standing
+        connection = "keep-alive" if is_open else "close"
+        return f"HTTP/1.1 {status}\r\n{self._standing}Connection: {connection}\r\n"
+
+
+def _send_whole(client: socket.socket, data: bytes) -> None:
+    sent = client.send(data)
+    if sent < len(data):
+        client.sendall(memoryview(data)[sent:])
 
 
 def _let_go() -> None:

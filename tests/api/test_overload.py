@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from django.db import connection
@@ -16,7 +17,7 @@ from prometheus_client import REGISTRY
 from config.gate import Overloaded, Rank
 from config.metrics import refusals_with
 from config.overload import Admission, DeadlineExceeded
-from config.problems import uncounted_problem
+from config.problems import problem
 from config.wsgi import application
 from tests.api.test_problems import MEMBERS
 from tests.builders import given_api_key
@@ -27,6 +28,8 @@ GATE = {
     "GATE_WAITING_MAX": 0,
     "GATE_WAIT_MS_MAX": 10,
 }
+
+TRACEPARENT = f"00-{18:032x}-{1:016x}-01"
 
 
 def environ_of(method: str, path: str, body: bytes = b"", **more) -> dict:
@@ -119,13 +122,48 @@ class AdmissionTests(SimpleTestCase):
                 name = sent.encode("latin-1").decode()
                 ids = SimpleNamespace(path=name, trace_id=trace_id, request_id=told["request_id"])
                 assert ids.request_id == f"shop-{trace_id[-1]}"
-                _, headers, body = uncounted_problem(ids, Overloaded("full"))
+                _, headers, body = problem(ids, Overloaded("full"))
                 assert told == json.loads(body)
                 assert {*headers, "X-Request-Id", "X-Content-Type-Options", "Cache-Control"} == {
                     *answer.headers
                 }
         assert refusals_with("overloaded")._value.get() == begun + 9
         assert self.bodies == []
+
+    @mock.patch("random.random", return_value=0.5)
+    @mock.patch("random.getrandbits", return_value=17)
+    def test_an_order_too_many_is_told_at_once_what_it_is_told_otherwise(self, *_):
+        self.admission.gate.orders = 2
+
+        def counted() -> list[float]:
+            return [refused_count("place", "full"), refusals_with("overloaded")._value.get()]
+
+        for ids in ({}, {"HTTP_X_REQUEST_ID": "shop-17", "HTTP_TRACEPARENT": TRACEPARENT}):
+            environ = environ_of("POST", "/api/v1/orders", b"{}", **ids)
+            before = counted()
+            told = self.admission.refuse_at_once(environ)
+            after = counted()
+            answer = Answer(self.admission, environ)
+
+            assert (int(told.status[:3]), told.body) == (answer.status, answer.content)
+            assert told.lines == "".join(f"{n}: {v}\r\n" for n, v in answer.headers.items())
+            assert after == [count + 1 for count in before]
+        assert json.loads(told.body)["request_id"] == "shop-17"
+        assert (self.bodies, self.admission.gate.orders) == ([], 2)
+
+    def test_only_an_order_too_many_is_told_at_once(self):
+        full = {"orders": 2, "others": 1}
+        for method, path, places in [
+            ("POST", "/api/v1/orders", {"orders": 1, "others": 1}),
+            ("POST", "/api/v1/orders", {"orders": 0, "others": 1}),
+            ("GET", "/api/v1/orders", full),
+            ("PUT", "/api/v1/orders", full),
+            ("POST", "/api/v1/orders/bulk", full),
+            ("POST", "/api/v1/orders/", full),
+            ("GET", "/livez", full),
+        ]:
+            vars(self.admission.gate).update(places)
+            assert self.admission.refuse_at_once(environ_of(method, path)) is None
 
     def test_people_read_that_it_is_busy(self):
         self.admission.gate.enter(Rank.CHANGE)

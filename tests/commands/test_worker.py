@@ -12,6 +12,7 @@ from functools import cache
 from importlib.util import find_spec
 from threading import Thread
 from typing import Any
+from unittest import mock
 
 import gevent
 import gevent.socket
@@ -278,6 +279,45 @@ class BothWaysTests:
         smuggled = request(target="/smuggled", body="")
         for pieces in ([request(body="x" * 9 + smuggled.decode())], [request(body="x" * 50)[:-20]]):
             assert talk(Worker, pieces, application=deaf).count(b"HTTP/1.1 413") == 1
+
+
+class RefusalTests:
+    @pytest.mark.parametrize(
+        "pieces",
+        [
+            [request()],
+            [request("X-Request-Id: shop-17", f"traceparent: 00-{17:032x}-{1:016x}-01")],
+            [request("X-Request-Id: shop-17 ", "X-Request-Id: shop-18")],
+            [request(body="x" * 50) + request("X-Request-Id: shop-17") + request()],
+            [request(body="x" * 50)[:-20], b"x" * 20 + request()],
+            [request(body="x" * 50)[:-20]],
+            [request("Connection: close") + request()],
+            [request("Expect: 100-continue")],
+            [request("Transfer-Encoding: chunked", body="")],
+            [request("X-Forwarded-Proto: https", "X-Forwarded-Ssl: off")],
+            [request(target="/api/v1/orders?a=b"), request(target="/api/v1/%6frders")],
+            [request(method="GET", body=""), request(method="HEAD", body="")],
+            [request(target="/api/v1/orders/bulk"), request(target="/livez")],
+        ],
+    )
+    def test_says_the_same_whoever_says_it(self, pieces):
+        admission = Admission(echo)
+        admission.gate.orders = admission.gate.orders_max
+        with mock.patch("random.random", return_value=0.5), mock.patch("random.getrandbits", abs):
+            both(pieces, application=admission)
+
+    def test_at_once_promises_what_becomes_of_the_connection(self):
+        admission = Admission(echo)
+        admission.gate.orders = admission.gate.orders_max
+        admission.gate.enter = mock.Mock(side_effect=AssertionError)  # The usual way.
+        worker_of(Worker).alive = False
+        try:
+            answer = talk(Worker, [request() * 2], application=admission)
+        finally:
+            worker_of(Worker).alive = True
+
+        assert answer.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert re.findall(rb"Connection: (\S+)", answer) == [b"close"]
 
 
 class AnswerTests:
