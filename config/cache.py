@@ -86,8 +86,9 @@ _reads, _hits, _misses = (
 def count_reads(wanted: int, *, hits: int) -> None:
     """Count values that were wanted, under the names of django-prometheus."""
     _reads.inc(wanted)
-    _hits.inc(hits)
-    _misses.inc(wanted - hits)
+    for count, by in ((_hits, hits), (_misses, wanted - hits)):
+        if by:
+            count.inc(by)
 
 
 # Longer than Redis is ever waited for: its time-outs are the caller's.

@@ -15,11 +15,11 @@ from secrets import token_hex
 from typing import Any, NamedTuple, cast
 
 from django.conf import settings
-from django.db import connection
 from django.http import HttpRequest
 from gunicorn.http.body import Body
 from prometheus_client import Counter, Gauge, Histogram
 
+from config.deadlines import NEVER, begin_nothing_after
 from config.errors import AppError, MalformedRequest
 from config.gate import ORDER_PATH, Gate, Overloaded, Rank, places_of, rank_of
 from config.health import PROBES
@@ -74,17 +74,6 @@ class BodyTooSlow(AppError):
         self.seconds_max = seconds_max
 
 
-class DeadlineExceeded(AppError):
-    """The time that a request has is over. Nothing was changed."""
-
-    code, kind, retryable = "deadline_exceeded", "unavailable", True
-    facts = ("seconds_max",)
-
-    def __init__(self, *, seconds_max: int) -> None:
-        super().__init__(f"A request may take {seconds_max} s")
-        self.seconds_max = seconds_max
-
-
 class AtOnce(NamedTuple):
     """An answer that is as good as sent. lines: its headers, as they stand in its head."""
 
@@ -107,6 +96,7 @@ class Admission:
         self.application = application
         self.deadline_s = settings.REQUEST_DEADLINE_S
         self.slow_bodies = SlowBodies()
+        self._waiting_shown = 0
         self.gate = Gate(
             orders_max=settings.GATE_ORDERS_MAX,
             others_max=settings.GATE_OTHERS_MAX,
@@ -128,12 +118,13 @@ class Admission:
             self._enter(rank_of(method, path), places)
         except AppError as refusal:
             return _refuse(environ, start_response, refusal)
+        if method in SAFE_METHODS and path.startswith("/api/"):
+            begin_nothing_after(deadline)
         try:
-            if method in SAFE_METHODS and path.startswith("/api/"):
-                with connection.execute_wrapper(self._guard(deadline)):
-                    return self.application(environ, start_response)
             return self.application(environ, start_response)
         finally:
+            # The next call on this connection has a deadline of its own, or none.
+            begin_nothing_after(NEVER)
             # Now and not when the answer is sent: who reads it slowly would keep the connection. In
             # a stream the next row needs one again, and takes it.
             try:
@@ -194,21 +185,14 @@ class Admission:
             WAITED.observe(waited_s)
 
     def _show(self, places: int) -> None:
+        gate = self.gate
         if places:
-            _ORDERS.set(self.gate.orders)
+            _ORDERS.set(gate.orders)
         else:
-            _OTHERS.set(self.gate.others)
-            WAITING.set(self.gate.waiting)
-
-    def _guard(self, deadline: float) -> Callable[..., Any]:
-        """Return what stands before each statement: no new one once the time is over."""
-
-        def guard(execute: Callable[..., Any], *call: Any) -> Any:
-            if time.monotonic() >= deadline:
-                raise DeadlineExceeded(seconds_max=self.deadline_s)
-            return execute(*call)
-
-        return guard
+            _OTHERS.set(gate.others)
+            if gate.waiting != self._waiting_shown:  # Mostly nobody did, and nobody does.
+                self._waiting_shown = gate.waiting
+                WAITING.set(self._waiting_shown)
 
 
 class _Asked(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.utils.module_loading import import_string
 
+from config.deadlines import check_deadline
 from config.slow_statements import SENDER, function_that_sent
 
 
@@ -20,7 +21,7 @@ def sign_statements(connection: BaseDatabaseWrapper, **_: object) -> None:
     """Let Django's statements on a connection be signed: what listens to connection_created."""
     wrappers = connection.execute_wrappers
     # The list outlives the connection, of which each greenlet takes many. First in it: who has
-    # added another for a while, as overload does, takes the last one away again.
+    # added another for a while takes the last one away again.
     if _sign not in wrappers:
         wrappers.insert(0, _sign)
 
@@ -32,6 +33,7 @@ def sender_of(statement: str) -> tuple[str, str]:
 
 
 def _sign(execute: Callable[..., Any], statement: str, *call: Any) -> Any:
+    check_deadline()  # All of Django's statements come by here.
     return execute(_signed()(statement, function_that_sent(sys._getframe(1))), *call)
 
 

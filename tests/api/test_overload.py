@@ -9,14 +9,18 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from unittest import mock
 
+import gevent
 import pytest
 from django.db import connection
+from django.db.backends.postgresql.base import DatabaseWrapper
+from django.db.backends.signals import connection_created
 from django.test import SimpleTestCase, TestCase, override_settings
 from prometheus_client import REGISTRY
 
+from config.deadlines import DeadlineExceeded
 from config.gate import Overloaded, Rank
 from config.metrics import refusals_with
-from config.overload import Admission, DeadlineExceeded
+from config.overload import Admission
 from config.problems import problem
 from config.wsgi import application
 from tests.api.test_problems import MEMBERS
@@ -268,6 +272,10 @@ class SlowBodyTests(SimpleTestCase):
 
 @override_settings(REQUEST_DEADLINE_S=0)
 class DeadlineTests(TestCase):
+    def setUp(self):
+        self.addCleanup(connection.execute_wrappers.clear)
+        connection_created.send(DatabaseWrapper, connection=connection)
+
     def ask_database(self, environ, start_response) -> Iterable[bytes]:
         start_response("200 OK", [])
         with connection.cursor() as cursor:
@@ -277,6 +285,36 @@ class DeadlineTests(TestCase):
     def test_a_reading_call_begins_no_statement_after_its_deadline(self):
         with pytest.raises(DeadlineExceeded):
             Answer(Admission(self.ask_database), environ_of("GET", "/api/v1/orders"))
+
+    def test_the_next_call_on_a_connection_has_a_deadline_of_its_own(self):
+        self.test_a_reading_call_begins_no_statement_after_its_deadline()
+
+        self.test_a_writing_call_is_not_stopped_in_its_midst()
+        with override_settings(REQUEST_DEADLINE_S=10):
+            answer = Answer(Admission(self.ask_database), environ_of("GET", "/api/v1/orders"))
+        assert answer.content == b"served"
+
+    def test_what_a_call_starts_and_outlives_it_has_none(self):
+        started = []
+
+        def start_something(environ, start_response) -> Iterable[bytes]:
+            started.append(gevent.spawn(self.ask_database, {}, lambda *_: None))
+            start_response("200 OK", [])
+            return []
+
+        Answer(Admission(start_something), environ_of("GET", "/api/v1/orders"))
+
+        assert started[0].get(timeout=5) == [b"served"]
+
+    def test_a_call_that_asks_no_database_takes_no_connection(self):
+        def serve(environ, start_response) -> Iterable[bytes]:
+            start_response("200 OK", [])
+            return [b"served"]
+
+        with mock.patch("django.utils.connection.ConnectionProxy.__getattr__") as asked:
+            Answer(Admission(serve), environ_of("GET", "/api/v1/orders"))
+
+        asked.assert_not_called()
 
     def test_a_writing_call_is_not_stopped_in_its_midst(self):
         answer = Answer(Admission(self.ask_database), environ_of("DELETE", "/api/v1/orders"))
