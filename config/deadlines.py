@@ -27,10 +27,11 @@ class DeadlineExceeded(AppError):
 
 def begin_nothing_after(deadline: float) -> None:
     """
-    Let this greenlet or thread begin no statement of Django's then, until told otherwise.
+    Let this greenlet or thread begin no statement of Django's after a time, until told otherwise.
 
-    deadline: a time of time.monotonic, or NEVER. Not by a wrapper of the connection: for that the
-    call would need one, also where a cache has all that it asks for.
+    deadline: by time.monotonic, or NEVER. Kept by config.senders, and not by a wrapper of its own
+    around statements: for that the call would need a connection, also where a cache has all that
+    it asks for.
     """
     setattr(getcurrent(), NAME, deadline)
 

@@ -75,7 +75,7 @@ class BodyTooSlow(AppError):
 
 
 class AtOnce(NamedTuple):
-    """An answer that is as good as sent. lines: its headers, as they stand in its head."""
+    """An answer, or the pattern of one. lines: its headers, as they stand in its head."""
 
     status: str
     lines: str
@@ -87,9 +87,9 @@ class Admission:
     Refuses early what would be refused late.
 
     First the body, which may come slowly and holds nothing while it does; then the gate; then,
-    for what only reads, the deadline before each statement. What writes is not stopped by a
-    clock of ours: each of its statements and locks has a limit in PostgreSQL, and group commit
-    stops waiting by itself.
+    for what only reads, the deadline before each statement of Django's. What writes is not stopped
+    by a clock of ours: each of its statements and locks has a limit in PostgreSQL, and group
+    commit stops waiting by itself.
     """
 
     def __init__(self, application: Application) -> None:
@@ -137,8 +137,8 @@ class Admission:
         """
         Return the refusal of an order whose body came whole, None where __call__ is to answer.
 
-        It is the refusal that __call__ would make, for a third of the price: where most calls are
-        refused, what that costs is taken from the orders that are served.
+        It is the refusal that __call__ would make, for less: where most calls are refused, what
+        that costs is taken from the orders that are served.
         """
         is_order = environ["PATH_INFO"] == ORDER_PATH and environ["REQUEST_METHOD"] == "POST"
         if not (is_order and self.gate.is_full_for(1)):
@@ -235,7 +235,7 @@ def _tell(
 
 @cache
 def _order_too_many() -> AtOnce:
-    """Return what an order is told that the gate does not let in, with places for what differs."""
+    """Return the pattern of what an order is told that the gate does not let in."""
     trace_id, request_id = token_hex(16), token_hex(16)
     status, headers, body = _tell(
         {"PATH_INFO": ORDER_PATH}, Overloaded("full"), trace_id=trace_id, request_id=request_id

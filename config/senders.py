@@ -18,7 +18,11 @@ def serve(method: str, route: str) -> None:
 
 
 def sign_statements(connection: BaseDatabaseWrapper, **_: object) -> None:
-    """Let Django's statements on a connection be signed: what listens to connection_created."""
+    """
+    Let Django's statements on a connection be signed, and their deadline be kept.
+
+    What listens to connection_created.
+    """
     wrappers = connection.execute_wrappers
     # The list outlives the connection, of which each greenlet takes many. First in it: who has
     # added another for a while takes the last one away again.

@@ -7,8 +7,9 @@
  *
  * openloop PLACE RATE SECONDS LINES SEED REQUESTS ANSWERS
  *
- * PLACE: a port of this machine, or the path of a socket. RATE: requests a second, evenly; 0 keeps all connections busy instead. LINES: connections at
- * most, each with at most one request under way; a request for which none is free is lost.
+ * PLACE: a port of this machine, or the path of a socket. RATE: requests a second, evenly to a
+ * millisecond or two; 0 keeps all connections busy instead. LINES: connections at most, each with
+ * at most one request under way; a request for which none is free is lost.
  * SEED: a number, other than that of any run before. REQUESTS: a file of requests, each with its
  * length before it (uint32); they are sent in turn, and sixteen # in a row become a text that none
  * had before. ANSWERS: the file that is written, a record for each request.
@@ -197,7 +198,10 @@ static void wait_for_answers(double seconds) {
     static double looked;
     struct epoll_event events[256];
     double early = looked + LOOK_S - now();
-    if (early > 0) nanosleep(&(struct timespec){0, early * 1e9}, NULL);
+    if (early > 0) {
+        nanosleep(&(struct timespec){0, early * 1e9}, NULL);
+        seconds -= early;
+    }
     looked = now();
     int count = epoll_wait(poll_fd, events, 256, seconds <= 0 ? 0 : (int)(seconds * 1000) + 1);
     for (int n = 0; n < count; n++) receive(events[n].data.ptr);

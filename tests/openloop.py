@@ -50,11 +50,11 @@ def offer(
     place: int | Path, requests: Sequence[Request], *, per_second: float, seconds: float, lines: int
 ) -> list[Told]:
     """
-    Send so many requests a second, evenly, over so many connections; wait for the last answers.
+    Send so many requests a second over so many connections; wait for the last answers.
 
     place: a port, or the path of a socket. Each is a request of its own that waits for no other;
-    one for which no connection is free is LOST. per_second 0 keeps all connections busy instead:
-    what the service can do at most.
+    one for which no connection is free is LOST. per_second: evenly, to a millisecond or two; 0
+    keeps all connections busy instead: what the service can do at most.
     """
     with TemporaryDirectory() as folder:
         asked, answered = Path(folder, "requests"), Path(folder, "answers")

@@ -15,9 +15,10 @@ from django.db import connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.db.backends.signals import connection_created
 from django.test import SimpleTestCase, TestCase, override_settings
+from gevent import getcurrent
 from prometheus_client import REGISTRY
 
-from config.deadlines import DeadlineExceeded
+from config.deadlines import NAME, NEVER, DeadlineExceeded
 from config.gate import Overloaded, Rank
 from config.metrics import refusals_with
 from config.overload import Admission
@@ -306,12 +307,21 @@ class DeadlineTests(TestCase):
 
         assert started[0].get(timeout=5) == [b"served"]
 
+    def test_a_stream_that_has_begun_is_sent_to_its_end(self):
+        def stream(environ, start_response) -> Iterable[bytes]:
+            start_response("200 OK", [])
+            return (part for _ in range(2) for part in self.ask_database({}, lambda *_: None))
+
+        answer = Answer(Admission(stream), environ_of("GET", "/api/v1/orders/export"))
+
+        assert answer.content == b"servedserved"
+
     def test_a_call_that_asks_no_database_takes_no_connection(self):
         def serve(environ, start_response) -> Iterable[bytes]:
             start_response("200 OK", [])
             return [b"served"]
 
-        with mock.patch("django.utils.connection.ConnectionProxy.__getattr__") as asked:
+        with mock.patch("django.utils.connection.BaseConnectionHandler.__getitem__") as asked:
             Answer(Admission(serve), environ_of("GET", "/api/v1/orders"))
 
         asked.assert_not_called()
@@ -331,6 +341,6 @@ class ReadingTests(TestCase):
         for _ in range(3):
             answer = Answer(application, environ_of("GET", "/api/v1/orders", **more))
             assert answer.status == 200
-            behind.append(len(connection.execute_wrappers))
+            behind.append((len(connection.execute_wrappers), getattr(getcurrent(), NAME)))
 
-        assert behind == [1, 1, 1]  # Who signs the statements.
+        assert behind == [(1, NEVER)] * 3  # Who signs the statements, and no deadline.

@@ -306,6 +306,7 @@ class RefusalTests:
         with mock.patch("random.random", return_value=0.5), mock.patch("random.getrandbits", abs):
             both(pieces, application=admission)
 
+    @needs_parser
     def test_at_once_promises_what_becomes_of_the_connection(self):
         admission = Admission(echo)
         admission.gate.orders = admission.gate.orders_max

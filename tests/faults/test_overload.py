@@ -127,10 +127,12 @@ class CapacityTests:
         assert median(goodput) >= part, goodput
         assert median(refused_ms) <= 50, refused_ms
         calm = offer(shop, orders_of(shop), capacity / 3, 10)
-        # Which second is the first that is served whole; a disk that stands still later says
-        # nothing of how long the service takes to be itself again.
+        # Back to normal is to be so from the first second on that is served whole. A disk that
+        # stands still once after that says nothing of how long the service takes.
         refused_in = {int(told.at_s) for told in calm.told if told.status != 201}
-        assert set(range(10)) - refused_in, "not back to normal within 10 s"
+        back_s = min(set(range(10)) - refused_in, default=None)
+        assert back_s is not None, "not back to normal within 10 s"
+        assert sum(second > back_s for second in refused_in) <= 1, refused_in
         assert calm.share(201, "order") >= 0.9
 
     @pytest.mark.parametrize("times", [5, 10])
