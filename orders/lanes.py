@@ -43,7 +43,8 @@ class Lanes(Generic[Work, Outcome]):
         **more: Any,
     ) -> None:
         self._codes_of = codes_of
-        self._main: Intake[Work, Outcome] = Intake(partial(run, is_patient=False), **more)
+        self._run = run
+        self._main: Intake[Work, Outcome] = Intake(self._run_impatiently, **more)
         self._beside: list[Intake[Work, Outcome]] = [
             Intake(partial(run, is_patient=True), **more) for _ in range(beside)
         ]
@@ -63,6 +64,20 @@ class Lanes(Generic[Work, Outcome]):
             for n, outcome in zip(left, waited, strict=True):
                 told[n] = outcome
         return told
+
+    def _run_impatiently(self, works: Sequence[Work]) -> Sequence[Outcome | Exception]:
+        # What has become busy while it queued goes beside at once: here all would wait again.
+        told: dict[int, Outcome | Exception] = {
+            n: StockBusy(busy) for n, work in enumerate(works) if (busy := self._busy_of([work]))
+        }
+        left = [n for n in range(len(works)) if n not in told]
+        if left:
+            outcomes = self._run([works[n] for n in left], is_patient=False)
+            told.update(zip(left, outcomes, strict=True))
+        for n in left:
+            if isinstance(refusal := told[n], StockBusy):
+                self._lane_of(self._waits_for(works[n], refusal))  # Before the next batch begins.
+        return [told[n] for n in range(len(works))]
 
     def _waits_for(self, work: Work, refusal: StockBusy) -> AbstractSet[str]:
         # One refusal tells all of a batch what is busy: an order waits for what it names, or for

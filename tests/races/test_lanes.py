@@ -84,6 +84,30 @@ class LanesTests(SimpleTestCase):
         self.assertIsInstance(other.outcome()[0], LockNotHad)
         self.assertEqual(self.shop.tries, [("COLD", False)])
 
+    def test_who_queued_before_its_stock_was_known_to_be_busy_is_not_tried_among_the_others(self):
+        began, go_on = threading.Event(), threading.Event()
+        sold = self.shop.sold
+
+        def sold_slowly(code: str, *, is_patient: bool) -> str | Exception:
+            began.set()
+            assert go_on.wait(PATIENCE_S)
+            return sold(code, is_patient=is_patient)
+
+        self.shop.sold = sold_slowly
+        self.shop.given_up.set()
+        first = Caller(self.lanes, "HOT")
+        assert began.wait(PATIENCE_S)
+        queued = [Caller(self.lanes, code) for code in ("HOT", "COLD")]
+        wait_until(lambda: len(self.lanes._main._queue) == 2)
+        go_on.set()
+
+        told = [caller.outcome()[0] for caller in (first, *queued)]
+
+        self.assertEqual([type(one) for one in told], [LockNotHad, LockNotHad, str])
+        self.assertEqual(
+            [code for code, is_patient in self.shop.tries if not is_patient], ["HOT", "COLD"]
+        )
+
     def test_what_was_had_leaves_its_lane_whoever_still_waits_there(self):
         self.shop.given_up.set()
         self.lanes.submit(["HOT"])
