@@ -48,47 +48,39 @@ def report(what: str, load: SteadyOrders) -> None:
     )
 
 
-def prove_a_hot_row(database: Database, *, seconds: float, rate: float) -> None:
-    """Lock one SKU while it and another are ordered: the other hardly notices."""
-    cold_sku, hot_sku = f"COLD-{seconds:g}", f"HOT-{seconds:g}"
-    with serving(database) as server:
-        others = orders_of(server, cold_sku, rate=rate)
-        hot = orders_of(server, hot_sku, rate=rate / 4)
-        others.run(lambda: time.sleep(seconds))
-        report("before", others)
-        p99_before_s = others.percentile_s(99)
-        others.again()
-
-        def lock() -> None:
-            with locked(database, hot_sku):
-                beside = threading.Thread(target=hot.run, args=(lambda: time.sleep(seconds),))
-                beside.start()
-                time.sleep(seconds)
-            beside.join()
-
-        others.run(lock)
-        report("others, while one row is locked", others)
-        report("of the locked row", hot)
-        assert others.refused == {}
-        assert others.percentile_s(99) <= 2 * p99_before_s + WAIT_S
-        assert set(hot.refused) <= {"503 temporarily_unavailable"}
-        assert hot.refused
-        hot.again()
-        with Stalls(database).watched() as stalls:
-            hot.run(lambda: time.sleep(1))
-        assert stalls.without_reason(hot) == {}
-        database.assert_balanced()
-
-
+@pytest.mark.prove
 class HotRowTests:
-    @pytest.mark.prove
     def test_orders_of_other_goods_go_on_as_before(self, database: Database) -> None:
         # So many that a moment in which the machine stands still is no hundredth of them.
-        prove_a_hot_row(database, seconds=15, rate=200)
+        seconds, rate = 30, 200
+        with serving(database) as server:
+            others = orders_of(server, "COLD", rate=rate)
+            hot = orders_of(server, "HOT", rate=rate / 4)
+            others.run(lambda: time.sleep(seconds))
+            report("before", others)
+            p99_before_s = others.percentile_s(99)
+            others.again()
 
-    @pytest.mark.soak
-    def test_so_they_do_for_half_a_minute(self, database: Database) -> None:
-        prove_a_hot_row(database, seconds=30, rate=200)
+            def lock() -> None:
+                with locked(database, "HOT"):
+                    beside = threading.Thread(target=hot.run, args=(lambda: time.sleep(seconds),))
+                    beside.start()
+                    time.sleep(seconds)
+                beside.join()
+
+            with Stalls(database).watched() as stalls:
+                others.run(lock)
+            report("others, while one row is locked", others)
+            report("of the locked row", hot)
+            assert stalls.without_reason(others) == {}
+            assert others.percentile_s(99) <= 2 * p99_before_s + WAIT_S
+            assert set(hot.refused) <= {"503 temporarily_unavailable"}
+            assert hot.refused
+            hot.again()
+            with Stalls(database).watched() as stalls:
+                hot.run(lambda: time.sleep(1))
+            assert stalls.without_reason(hot) == {}
+            database.assert_balanced()
 
 
 @pytest.mark.prove
