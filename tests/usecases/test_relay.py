@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 import time
 from datetime import timedelta
 from ipaddress import ip_network
@@ -438,11 +439,12 @@ class LeaseTests(RelayTestCase):
 
     def test_a_late_failure_of_a_relay_that_lost_its_lane_counts_for_nothing(self):
         self.given_webhook()
-        self.receiver.answer = lambda call: time.sleep(0.3) or NO
+        is_lost = threading.Event()
+        self.receiver.answer = lambda call: NO if is_lost.wait(20) else OK
         record()
-        self.relay.step()
-        wait_until(lambda: self.receiver.calls, seconds=5)
+        self.steps(lambda: self.receiver.calls)
         Lane.objects.update(token=99)
+        is_lost.set()
         time.sleep(0.5)
         self.relay.step()
 
