@@ -113,13 +113,16 @@ class SharedReads:
     """
     Lets reads that come while one is under way share the next: as orders do in group commit.
 
-    A trip to Redis costs ten times what a value in it does. Greenlets and threads alike.
+    A trip to Redis costs ten times what a value in it does. Where some shared the last one, others
+    can be heard already: they are let in before the next, by a turn of the event loop. Six values
+    a trip instead of three; who comes alone waits for nobody. Greenlets and threads alike.
     """
 
     def __init__(self) -> None:
         self._mutex = mutex()
         self._wishes: list[Wish] = []
         self._is_led = False
+        self._crowd = 0
 
     def get(self, key: str, read: Callable[[Iterable[str]], Mapping[str, Any]]) -> Any:
         """
@@ -131,11 +134,12 @@ class SharedReads:
         with self._mutex:
             wish.leads = not self._is_led
             self._is_led = True
-            self._wishes.append(wish)
+            if not wish.leads:
+                self._wishes.append(wish)
         if not wish.leads:
             self._wait(wish)
         if wish.leads:
-            self._lead(read)
+            self._lead(wish, read)
         return wish.value
 
     def _wait(self, wish: Wish) -> None:
@@ -152,11 +156,16 @@ class SharedReads:
                 if is_called:
                     self._pass_on()
 
-    def _lead(self, read: Callable[[Iterable[str]], Mapping[str, Any]]) -> None:
-        with self._mutex:
-            wishes, self._wishes = self._wishes, []
+    def _lead(self, own: Wish, read: Callable[[Iterable[str]], Mapping[str, Any]]) -> None:
+        wishes = [own]
         found: Mapping[str, Any] = {}
         try:
+            if self._crowd > 1:
+                time.sleep(0)
+            with self._mutex:
+                wishes += self._wishes
+                self._wishes = []
+            self._crowd = len(wishes)
             found = read({wish.key: None for wish in wishes})
         finally:
             self._pass_on()
@@ -167,7 +176,7 @@ class SharedReads:
     def _pass_on(self) -> None:
         with self._mutex:
             self._is_led = bool(self._wishes)
-            heir = self._wishes[0] if self._wishes else None
+            heir = self._wishes.pop(0) if self._wishes else None
             if heir is not None:
                 heir.leads = True
         if heir is not None:

@@ -3,11 +3,13 @@
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 
 from config import cache
 from config.cache import MISSED, SharedReads
+from tests.commands.processes import wait_until
 
 VALUES = {f"k{n}": n for n in range(50)}
 
@@ -37,6 +39,26 @@ def read_at_once(shared, redis, keys):
         return list(threads.map(ask, keys))
 
 
+def share_a_trip(shared):
+    """Let two share a trip, since a third is under way while they come."""
+    with ThreadPoolExecutor() as threads:
+
+        def read_when_both_wait(keys):
+            if not waiting:
+                waiting.extend(threads.submit(shared.get, key, trip) for key in ("k2", "k3"))
+                wait_until(lambda: len(shared._wishes) == 2)
+            return {key: VALUES[key] for key in keys}
+
+        waiting, trip = [], read_when_both_wait
+        assert shared.get("k1", trip) == 1
+        assert [one.result() for one in waiting] == [2, 3]
+
+
+def meanwhile(monkeypatch, act):
+    """Have act called where a leader lets others come."""
+    monkeypatch.setattr(cache, "time", SimpleNamespace(sleep=lambda _: act()))
+
+
 class SharedReadsTests:
     def test_each_gets_its_own_value_by_few_trips(self):
         shared, redis = SharedReads(), Redis()
@@ -52,6 +74,42 @@ class SharedReadsTests:
 
         assert [shared.get(f"k{n}", redis.read) for n in range(5)] == [0, 1, 2, 3, 4]
         assert redis.trips == [{f"k{n}"} for n in range(5)]
+
+    def test_where_some_shared_a_trip_others_are_let_in_before_the_next(self, monkeypatch):
+        shared, redis = SharedReads(), Redis()
+        share_a_trip(shared)
+
+        with ThreadPoolExecutor() as threads:
+            others = []
+
+            def let_another_come():
+                others.append(threads.submit(shared.get, "k5", redis.read))
+                wait_until(lambda: shared._wishes)
+
+            meanwhile(monkeypatch, let_another_come)
+            assert shared.get("k4", redis.read) == 4
+            assert others[0].result() == 5
+        assert redis.trips == [{"k4", "k5"}]
+
+    def test_a_reader_that_dies_while_it_lets_others_in_takes_nobody_with_it(self, monkeypatch):
+        shared, redis = SharedReads(), Redis()
+        share_a_trip(shared)
+
+        with ThreadPoolExecutor() as threads:
+            others = []
+
+            def die_before_another():
+                if others:
+                    return
+                others.append(threads.submit(shared.get, "k5", redis.read))
+                wait_until(lambda: shared._wishes)
+                raise SystemExit
+
+            meanwhile(monkeypatch, die_before_another)
+            with pytest.raises(SystemExit):
+                shared.get("k4", redis.read)
+            assert others[0].result() == 5
+        assert redis.trips == [{"k5"}]
 
     def test_who_reads_later_reads_what_was_written_meanwhile(self):
         shared, slow = SharedReads(), Redis(trip_s=0.2)
