@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Literal, cast
+from typing import Literal
 
 from config.errors import AppError
 from config.instant import mutex
@@ -35,17 +35,16 @@ _SEGMENT = r"[^/]+"
 # What a rank takes; the first row that fits decides. Whatever no row names belongs to the office:
 # the admin, its files, the schema. The rollout's verbs stop bad code, which may be what overloads.
 _RANKED: tuple[tuple[str, str, Rank], ...] = (
-    (r"POST", r"/api/v1/(?:orders|orders/bulk|holds)", Rank.PLACE),
+    (r"POST", r"/api/v1/(orders|orders/bulk|holds)", Rank.PLACE),
     (r"POST|PUT|PATCH|DELETE", r"/api/v1/rollout/.*", Rank.PLACE),
     (r"GET|HEAD", r"/api/v1/orders/export", Rank.OFFICE),
-    (r"GET|HEAD", rf"/api/v1/(?:orders|stock|skus|holds)/{_SEGMENT}", Rank.READ_ONE),
+    (r"GET|HEAD", rf"/api/v1/(orders|stock|skus|holds)/{_SEGMENT}", Rank.READ_ONE),
     (r"POST", r"/api/v1/stock/availability", Rank.READ_ONE),
     (r"POST|PUT|PATCH|DELETE", r"/api/v1/.*", Rank.CHANGE),
     (r".*", r"/api/v1/rollout/.*", Rank.OFFICE),
     (r".*", r"/api/v1/.*", Rank.LIST),
 )
-# One pattern with a group for each row: the group that was found is the row.
-_CALL = re.compile("|".join(f"((?:{verbs}) {path})" for verbs, path, _ in _RANKED))
+_RANKS = tuple((re.compile(f"({verbs}) {path}"), rank) for verbs, path, rank in _RANKED)
 
 # Paths whose orders wait in the queue of group commit.
 ORDER_PATH = "/api/v1/orders"
@@ -58,8 +57,8 @@ def rank_of(method: str, path: str) -> Rank:
     """Return how important a call is."""
     if method == "POST" and path == ORDER_PATH:
         return Rank.PLACE
-    found = _CALL.fullmatch(f"{method} {path}")
-    return Rank.OFFICE if found is None else _RANKED[cast(int, found.lastindex) - 1][2]
+    call = f"{method} {path}"
+    return next((rank for pattern, rank in _RANKS if pattern.fullmatch(call)), Rank.OFFICE)
 
 
 def places_of(method: str, path: str, *, body_bytes: int) -> int:

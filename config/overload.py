@@ -118,14 +118,13 @@ class Admission:
             self._enter(rank_of(method, path), places)
         except AppError as refusal:
             return _refuse(environ, start_response, refusal)
-        is_bounded = method in SAFE_METHODS and path.startswith("/api/")
-        if is_bounded:
+        if method in SAFE_METHODS and path.startswith("/api/"):
             begin_nothing_after(deadline)
         try:
             return self.application(environ, start_response)
         finally:
-            if is_bounded:  # The next call on this connection has a deadline of its own, or none.
-                begin_nothing_after(NEVER)
+            # The next call on this connection has a deadline of its own, or none.
+            begin_nothing_after(NEVER)
             # Now and not when the answer is sent: who reads it slowly would keep the connection. In
             # a stream the next row needs one again, and takes it.
             try:
@@ -253,9 +252,7 @@ def _order_too_many() -> AtOnce:
 
 def _length_of(environ: Environ) -> int:
     """Return how long the body is that may be read here; 0 for none, and for one too long."""
-    text = environ.get("CONTENT_LENGTH")
-    if not text:
-        return 0
+    text = environ.get("CONTENT_LENGTH") or "0"
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
         return 0  # The edge refuses it unread.
     length = int(text)
