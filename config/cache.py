@@ -114,8 +114,9 @@ class SharedReads:
     Lets reads that come while one is under way share the next: as orders do in group commit.
 
     A trip to Redis costs ten times what a value in it does. Where some shared the last one, others
-    can be heard already: they are let in before the next, by a turn of the event loop. Six values
-    a trip instead of three; who comes alone waits for nobody. Greenlets and threads alike.
+    can be heard already: they are let in before the next, by a turn of the event loop. With 16
+    callers six values a trip instead of three; who comes alone waits for nobody. Greenlets and
+    threads alike.
     """
 
     def __init__(self) -> None:
@@ -175,8 +176,8 @@ class SharedReads:
 
     def _pass_on(self) -> None:
         with self._mutex:
-            self._is_led = bool(self._wishes)
             heir = self._wishes.pop(0) if self._wishes else None
+            self._is_led = heir is not None
             if heir is not None:
                 heir.leads = True
         if heir is not None:

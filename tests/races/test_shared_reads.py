@@ -54,6 +54,13 @@ def share_a_trip(shared):
         assert [one.result() for one in waiting] == [2, 3]
 
 
+def ask_for_k5(threads, shared, redis):
+    """Let another ask for k5; return what it will get, once it waits for who leads."""
+    other = threads.submit(shared.get, "k5", redis.read)
+    wait_until(lambda: shared._wishes)
+    return other
+
+
 def meanwhile(monkeypatch, act):
     """Have act called where a leader lets others come."""
     monkeypatch.setattr(cache, "time", SimpleNamespace(sleep=lambda _: act()))
@@ -81,12 +88,8 @@ class SharedReadsTests:
 
         with ThreadPoolExecutor() as threads:
             others = []
+            meanwhile(monkeypatch, lambda: others.append(ask_for_k5(threads, shared, redis)))
 
-            def let_another_come():
-                others.append(threads.submit(shared.get, "k5", redis.read))
-                wait_until(lambda: shared._wishes)
-
-            meanwhile(monkeypatch, let_another_come)
             assert shared.get("k4", redis.read) == 4
             assert others[0].result() == 5
         assert redis.trips == [{"k4", "k5"}]
@@ -101,8 +104,7 @@ class SharedReadsTests:
             def die_before_another():
                 if others:
                     return
-                others.append(threads.submit(shared.get, "k5", redis.read))
-                wait_until(lambda: shared._wishes)
+                others.append(ask_for_k5(threads, shared, redis))
                 raise SystemExit
 
             meanwhile(monkeypatch, die_before_another)
