@@ -8,6 +8,7 @@ both.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from datetime import datetime
 from time import perf_counter
 from typing import Any
@@ -48,14 +49,13 @@ _OF_LEVEL = """
   JOIN inventory_sku s ON s.id = l.sku_id
   JOIN inventory_location o ON o.id = l.location_id"""
 
-READ_LEVELS = f"""
+LOCK_LEVELS = f"""
 SELECT {_LEVEL}
   FROM inventory_stocklevel l {_OF_LEVEL}
  WHERE s.code = ANY((SELECT string_to_array(%s, ','))::text[]) AND s.is_tracked
  ORDER BY l.id
+   FOR NO KEY UPDATE OF l
 """
-
-LOCK_LEVELS = f"{READ_LEVELS} FOR NO KEY UPDATE OF l"
 
 LOCK_FREE_LEVELS = f"{LOCK_LEVELS} SKIP LOCKED"
 
@@ -66,10 +66,22 @@ SELECT s.code, count(l.id)
  GROUP BY s.code
 """
 
-READ_SKUS = """
-SELECT id, code, name, price_minor, currency, is_active, is_tracked, sell_policy
-  FROM inventory_sku
- WHERE code = ANY((SELECT string_to_array(%s, ','))::text[])
+_SKU = "s.id, s.code, s.name, s.price_minor, s.currency, s.is_active, s.is_tracked, s.sell_policy"
+
+READ_SKUS = f"""
+SELECT {_SKU}
+  FROM inventory_sku s
+ WHERE s.code = ANY((SELECT string_to_array(%s, ','))::text[])
+"""
+
+# A row for each level, and one for a SKU without any.
+READ_STOCK = f"""
+SELECT {_SKU}, {_LEVEL}
+  FROM inventory_sku s
+  LEFT JOIN inventory_stocklevel l ON l.sku_id = s.id AND s.is_tracked
+  LEFT JOIN inventory_location o ON o.id = l.location_id
+ WHERE s.code = ANY((SELECT string_to_array(%s, ','))::text[])
+ ORDER BY l.id
 """
 
 _INTO_LEDGER = """INSERT INTO inventory_movement
@@ -118,42 +130,42 @@ SELECT o, l, n, 0, 0, coalesce(w, 0)
 # Units of levels that had plenty of them when they were read, without a lock: that is had here, in
 # the same order as everywhere, and what is written counts on from what is found then. Where that is
 # not enough after all there is no version to write, and no row of the ledger is without one: the
-# statement fails, and with it all of its transaction. Its joins compare each pick with each level,
-# as no table has an index: fit for hundreds.
+# statement fails, and with it all of its transaction. Picks come with their level: joined to it
+# here, without an index, each would be compared with every level.
 TAKE_FREE_UNITS = f"""
-WITH picks AS (
-    SELECT n, l, u, o, who, src, served, rules, trace, at
-      FROM jsonb_to_recordset(%s::jsonb)
-        AS r(n bigint, l bigint, u bigint, o uuid, who text, src text, served text, rules bigint,
-             trace text, at timestamptz)
-), levels AS MATERIALIZED (
-    SELECT id, on_hand, unavailable, held, allocated, waiting, incoming, shortfall, version,
-           on_hand - unavailable - safety - held - allocated AS free
-      FROM inventory_stocklevel
-     WHERE id IN (SELECT l FROM picks)
-     ORDER BY id
-       FOR NO KEY UPDATE
+WITH levels AS MATERIALIZED (
+    SELECT l.id, l.on_hand, l.unavailable, l.held, l.allocated, l.waiting, l.incoming,
+           l.shortfall, l.version, r.units, r.picks,
+           l.on_hand - l.unavailable - l.safety - l.held - l.allocated AS free
+      FROM jsonb_to_recordset(%s::jsonb) AS r(id bigint, units bigint, picks jsonb)
+      JOIN inventory_stocklevel l ON l.id = r.id
+     ORDER BY l.id
+       FOR NO KEY UPDATE OF l
 ), moved AS (
     UPDATE inventory_stocklevel l
-       SET allocated = levels.allocated + taken.units, version = levels.version + taken.picks
-      FROM (SELECT l AS id, sum(u) AS units, count(*) AS picks FROM picks GROUP BY l) AS taken
-      JOIN levels ON levels.id = taken.id
-     WHERE l.id = levels.id AND taken.units <= levels.free
+       SET allocated = levels.allocated + levels.units,
+           version = levels.version + jsonb_array_length(levels.picks)
+      FROM levels
+     WHERE l.id = levels.id AND levels.units <= levels.free
+), picks AS MATERIALIZED (
+    SELECT id, on_hand, unavailable, held, allocated, waiting, incoming, shortfall, version, free,
+           p.*
+      FROM levels,
+           jsonb_to_recordset(levels.picks)
+        AS p(n bigint, nth bigint, u bigint, taken bigint, o uuid, who text, src text, served text,
+             rules bigint, trace text, at timestamptz)
+     ORDER BY p.n
 ), promised AS (
     INSERT INTO inventory_allocation
            (order_id, level_id, units, released_units, shipped_units, waiting_units)
-    SELECT o, l, u, 0, 0, 0 FROM picks
+    SELECT o, id, u, 0, 0, 0 FROM picks
 )
 {_INTO_LEDGER}
 SELECT id, CASE WHEN taken <= free THEN version + nth END, 'allocate',
        0, 0, 0, u, 0, 0, 0,
        on_hand, unavailable, held, allocated + taken, incoming, shortfall, waiting,
        '', '', '', o, NULL, who, src, served, rules, trace, at
-  FROM (SELECT n, l, u, o, who, src, served, rules, trace, at,
-               sum(u) OVER following AS taken, row_number() OVER following AS nth
-          FROM picks WINDOW following AS (PARTITION BY l ORDER BY n)) AS p
-  JOIN levels ON levels.id = p.l
- ORDER BY n
+  FROM picks
 """
 
 # Several orders at once: their levels must be locked in one go, or two sweepers would wait for
@@ -229,7 +241,7 @@ UPDATE inventory_allocation a
 
 # Statements that the server prepares; a test prepares each against the migrated schema.
 HOT_STATEMENTS = (
-    READ_LEVELS,
+    READ_STOCK,
     TAKE_FREE_UNITS,
     LOCK_LEVELS,
     LOCK_FREE_LEVELS,
@@ -285,10 +297,12 @@ def read_stock(
 
     Busy is only a SKU that is being made.
     """
-    text = ",".join(codes)
-    levels = hot_cursor().execute(READ_LEVELS, (text,))
-    skus = hot_cursor().execute(READ_SKUS, (text,))
-    return _by_code(levels, skus)
+    rows = hot_cursor().execute(READ_STOCK, (",".join(codes),)).fetchall()
+    width = len(fields(Sku))
+    levels = (row[width:] for row in rows)
+    return _by_code(
+        (level for level in levels if level[0] is not None), (row[:width] for row in rows)
+    )
 
 
 def _by_code(
@@ -311,17 +325,18 @@ def take_free_units(picks: Sequence[tuple[Demand, Pick]]) -> None:
     Joins a pipeline. Where a level has fewer free units by then the transaction fails, with what
     is_shortage knows again.
     """
-    rows = [
-        {
-            "n": n, "l": pick.level_id, "u": pick.units, "o": demand.order_id,
-            "who": demand.provenance.actor, "src": demand.provenance.source,
-            "served": demand.provenance.served_version,
-            "rules": demand.provenance.rules_generation,
-            "trace": demand.provenance.trace_id, "at": demand.at,
-        }
-        for n, (demand, pick) in enumerate(picks)
-    ]  # fmt: skip
-    hot_cursor().execute(TAKE_FREE_UNITS, (document(rows),))
+    levels: dict[int, dict[str, Any]] = {}
+    for n, (demand, pick) in enumerate(picks):
+        level = levels.setdefault(pick.level_id, {"id": pick.level_id, "units": 0, "picks": []})
+        level["units"] += pick.units
+        provenance = demand.provenance
+        level["picks"].append({
+            "n": n, "nth": len(level["picks"]) + 1, "u": pick.units, "taken": level["units"],
+            "o": demand.order_id, "who": provenance.actor, "src": provenance.source,
+            "served": provenance.served_version, "rules": provenance.rules_generation,
+            "trace": provenance.trace_id, "at": demand.at,
+        })  # fmt: skip
+    hot_cursor().execute(TAKE_FREE_UNITS, (document(list(levels.values())),))
 
 
 def is_shortage(failure: IntegrityError) -> bool:

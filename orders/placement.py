@@ -77,8 +77,9 @@ NO_HOLDS: Mapping[UUID, Hold] = {}
 # others may wait behind an order for stock that a forgotten session keeps locked.
 LOCK_WAIT_MS = min(50, settings.DB_LOCK_TIMEOUT_MS)
 
-# More lines at once keep their stock locked for longer by the last statement than by the first.
-HOPEFUL_LINES_MAX = 200
+# What more lines take in one statement may be more than its time: the largest bulks have tens of
+# thousands. Locked first, their stock is moved by several.
+HOPEFUL_LINES_MAX = 1000
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
