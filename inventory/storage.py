@@ -8,7 +8,6 @@ both.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import fields
 from datetime import datetime
 from time import perf_counter
 from typing import Any
@@ -67,6 +66,7 @@ SELECT s.code, count(l.id)
 """
 
 _SKU = "s.id, s.code, s.name, s.price_minor, s.currency, s.is_active, s.is_tracked, s.sell_policy"
+_SKU_WIDTH = _SKU.count(",") + 1
 
 READ_SKUS = f"""
 SELECT {_SKU}
@@ -131,7 +131,8 @@ SELECT o, l, n, 0, 0, coalesce(w, 0)
 # the same order as everywhere, and what is written counts on from what is found then. Where that is
 # not enough after all there is no version to write, and no row of the ledger is without one: the
 # statement fails, and with it all of its transaction. Picks come with their level: joined to it
-# here, without an index, each would be compared with every level.
+# here, without an index, each would be compared with every level. None is lost by the join: a level
+# that had units has movements, which keep it from being deleted.
 TAKE_FREE_UNITS = f"""
 WITH levels AS MATERIALIZED (
     SELECT l.id, l.on_hand, l.unavailable, l.held, l.allocated, l.waiting, l.incoming,
@@ -295,13 +296,12 @@ def read_stock(
     """
     Return the same as lock_stock, and lock nothing: the levels may move on at any moment.
 
-    Busy is only a SKU that is being made.
+    One statement sees a SKU with its level or not at all: busy would be one that has lost it.
     """
     rows = hot_cursor().execute(READ_STOCK, (",".join(codes),)).fetchall()
-    width = len(fields(Sku))
-    levels = (row[width:] for row in rows)
+    levels = (row[_SKU_WIDTH:] for row in rows)
     return _by_code(
-        (level for level in levels if level[0] is not None), (row[:width] for row in rows)
+        (level for level in levels if level[0] is not None), (row[:_SKU_WIDTH] for row in rows)
     )
 
 
@@ -312,8 +312,8 @@ def _by_code(
     for row in levels:
         levels_by_code.setdefault(row[1], []).append(Level(*row))
     sku_by_code = {row[1]: Sku(*row) for row in skus}
-    # Busy too is a SKU made while the first statement waited: the second one alone sees it. Without
-    # its level it would pass for untracked, and be sold without end.
+    # Busy too is a SKU made while locks were waited for: of two statements only the second sees it.
+    # Without its level it would pass for untracked, and be sold without end.
     busy = {sku.code for sku in sku_by_code.values() if sku.is_tracked} - levels_by_code.keys()
     return sku_by_code, levels_by_code, busy
 

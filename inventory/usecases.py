@@ -346,7 +346,7 @@ def read_stock(
     """
     Return the same as lock_stock, and lock nothing: what plan_plenty goes by.
 
-    Busy are SKUs that are being made. One round trip inside a pipeline.
+    None is busy that has a level. One round trip inside a pipeline.
     """
     return storage.read_stock(codes)
 

@@ -77,10 +77,6 @@ NO_HOLDS: Mapping[UUID, Hold] = {}
 # others may wait behind an order for stock that a forgotten session keeps locked.
 LOCK_WAIT_MS = min(50, settings.DB_LOCK_TIMEOUT_MS)
 
-# What more lines take in one statement may be more than its time: the largest bulks have tens of
-# thousands. Locked first, their stock is moved by several.
-HOPEFUL_LINES_MAX = 1000
-
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # What is written of an order besides its lines: the order, its event, its key.
@@ -241,13 +237,11 @@ def _run(placements: Sequence[Placement], *, is_patient: bool, waits: bool) -> l
 
 
 def _may_hope(placements: Sequence[Placement]) -> bool:
-    """Tell whether orders want free units alone, not too many, and none known to be scarce."""
+    """Tell whether orders want free units alone, and no SKU that is known to be scarce."""
     drafts = [placement.draft for placement in placements]
-    return (
-        all(draft.hold is None and not draft.allow_backorder for draft in drafts)
-        and sum(len(draft.lines) for draft in drafts) <= HOPEFUL_LINES_MAX
-        and scarce.isdisjoint({line.sku for draft in drafts for line in draft.lines})
-    )
+    if any(draft.hold is not None or draft.allow_backorder for draft in drafts):
+        return False
+    return scarce.isdisjoint({line.sku for draft in drafts for line in draft.lines})
 
 
 scarce = Scarce()

@@ -83,9 +83,7 @@ class PlentyTests(TestCase):
 
         assert self.ways == [("read_stock", "MUG")]
 
-    def test_many_lines_and_who_would_wait_are_locked_for_first(self):
-        with mock.patch.object(placement, "HOPEFUL_LINES_MAX", 2):
-            self.place({"MUG": 1}, {"MUG": 1, "GIFT-WRAP": 1})
+    def test_stock_for_who_would_wait_is_locked_first(self):
         self.place({"MUG": 1}, allow_backorder=True)
 
-        assert self.ways == [("lock_stock", "GIFT-WRAP", "MUG"), ("lock_stock", "MUG")]
+        assert self.ways == [("lock_stock", "MUG")]
