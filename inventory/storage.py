@@ -38,6 +38,8 @@ Row = tuple[Any, ...]
 
 # Codes travel as one text: no code has a comma, and adapting a list costs more than all the rest.
 # By a sub-select: else the server would plan each time anew, for just these codes.
+_IS_ASKED_FOR = "s.code = ANY((SELECT string_to_array(%s, ','))::text[])"
+
 # A plain multi-row UPDATE takes its locks in any order; ORDER BY before FOR UPDATE does not.
 _LEVEL = """
        l.id, s.code, l.on_hand, l.unavailable, l.safety, l.held, l.allocated, l.waiting,
@@ -51,17 +53,17 @@ _OF_LEVEL = """
 LOCK_LEVELS = f"""
 SELECT {_LEVEL}
   FROM inventory_stocklevel l {_OF_LEVEL}
- WHERE s.code = ANY((SELECT string_to_array(%s, ','))::text[]) AND s.is_tracked
+ WHERE {_IS_ASKED_FOR} AND s.is_tracked
  ORDER BY l.id
    FOR NO KEY UPDATE OF l
 """
 
 LOCK_FREE_LEVELS = f"{LOCK_LEVELS} SKIP LOCKED"
 
-COUNT_LEVELS = """
+COUNT_LEVELS = f"""
 SELECT s.code, count(l.id)
   FROM inventory_sku s JOIN inventory_stocklevel l ON l.sku_id = s.id
- WHERE s.code = ANY((SELECT string_to_array(%s, ','))::text[]) AND s.is_tracked
+ WHERE {_IS_ASKED_FOR} AND s.is_tracked
  GROUP BY s.code
 """
 
@@ -71,7 +73,7 @@ _SKU_WIDTH = _SKU.count(",") + 1
 READ_SKUS = f"""
 SELECT {_SKU}
   FROM inventory_sku s
- WHERE s.code = ANY((SELECT string_to_array(%s, ','))::text[])
+ WHERE {_IS_ASKED_FOR}
 """
 
 # A row for each level, and one for a SKU without any.
@@ -80,7 +82,7 @@ SELECT {_SKU}, {_LEVEL}
   FROM inventory_sku s
   LEFT JOIN inventory_stocklevel l ON l.sku_id = s.id AND s.is_tracked
   LEFT JOIN inventory_location o ON o.id = l.location_id
- WHERE s.code = ANY((SELECT string_to_array(%s, ','))::text[])
+ WHERE {_IS_ASKED_FOR}
  ORDER BY l.id
 """
 
