@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from email.message import Message
@@ -61,13 +60,19 @@ def stock_locked(server: Server, code: str) -> Iterator[None]:
         yield
 
 
-def waiting_for_locks(server: Server) -> int:
-    return int(
-        server.database.value(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE wait_event_type = 'Lock' AND datname = current_database()"
-        )
+def wait_for_a_waiter(server: Server) -> None:
+    """
+    Wait until one statement has waited for a lock for half a second.
+
+    That is ten times as long as an order waits where it keeps others waiting: by then it has gone
+    beside.
+    """
+    waits_long = (
+        "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+        " WHERE datname = current_database()"
+        " AND clock_timestamp() - waitstart > interval '500 ms'"
     )
+    wait_until(lambda: server.database.value(waits_long) == 1)
 
 
 def order(units: int = 1, **more: Any) -> dict[str, Any]:
@@ -207,7 +212,7 @@ class TraceTests:
     def test_of_two_orders_in_one_batch_lead_to_each_other(self, server, receiver):
         with stock_locked(server, "CUP"):
             first = begun(server, order())
-            wait_until(lambda: waiting_for_locks(server) == 1)
+            wait_for_a_waiter(server)
             both = [begun(server, order()), begun(server, order())]
             # The one worker takes what came first: once it has answered these, it has both.
             for _ in range(3):
@@ -320,8 +325,7 @@ class LogTests:
             assert server.call("POST", "/api/v1/orders", order())[0] == 201
         with stock_locked(server, "CUP"):
             call = begun(server, order())
-            wait_until(lambda: waiting_for_locks(server) == 1)
-            time.sleep(0.2)
+            wait_for_a_waiter(server)
         headers = ended(call)
 
         (slow,) = lines_of(server, message="slow statement", trace_id=trace_of(headers))
@@ -340,8 +344,7 @@ class LogTests:
                 f"/api/v1/orders?customer={CANARY}",
                 headers={"Authorization": f"Bearer {key}"},
             )
-            wait_until(lambda: waiting_for_locks(server) == 1)
-            time.sleep(0.2)
+            wait_for_a_waiter(server)
         headers = ended(caller)
 
         (slow,) = lines_of(server, message="slow statement", trace_id=trace_of(headers))
