@@ -103,7 +103,7 @@ class CachedOrderTests(TestCase):
                 self.assertEqual(self.shop.get(self.path).json()["customer"], customer)
 
     def test_reads_past_bytes_that_are_no_value_at_all(self):
-        for garbage in (b"\xff\x00not json", b"[" * 100_000):
+        for garbage in (b"\xff\x00not json", b'"cut off', b"[" * 100_000):
             with self.subTest(garbage[:9]):
                 cache.client.get_client().set(cache.make_key(self.key()), garbage)
 
@@ -188,6 +188,34 @@ class ManyValuesTests(SimpleTestCase):
                 self.assertEqual(
                     cache.get_many(["a", "b"]), {} if left == 0 else {"a": 1, "b": [2]}
                 )
+
+    def test_come_back_as_they_were(self):
+        values = {
+            "text": "a",
+            "digits": "12",
+            "quoted": '"',
+            "number": 12,
+            "less": -1.5,
+            "yes": True,
+        }
+        values |= {"list": ["a", None], "object": {"a": "1"}}
+        cache.set_many(values, timeout=60)
+
+        self.assertEqual({key: cache.get(key) for key in values}, values)
+
+    def test_go_to_redis_in_large_pieces(self):
+        one = self.pool.get_connection()
+        self.pool.release(one)
+        kind = type(one)
+        with patch.object(
+            kind, "send_packed_command", autospec=True, side_effect=kind.send_packed_command
+        ) as sent:
+            cache.set_many({str(n): "x" * 1000 for n in range(40)}, timeout=60)
+            cache.set_many({str(n): "y" * 1000 for n in range(100)}, timeout=60)
+
+        pieces = [len(call.args[1]) for call in sent.call_args_list]
+        self.assertEqual(pieces[-2:], [1, 2])
+        self.assertEqual([cache.get(str(n)) for n in range(100)], ["y" * 1000] * 100)
 
     def test_none_at_all_ask_for_no_connection(self):
         with patch.object(self.pool, "get_connection") as get_connection:
