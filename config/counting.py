@@ -15,6 +15,7 @@ from config.metrics_directory import VARIABLE
 # What prometheus_client writes of a value: how much, and when it was said. Made first and then put
 # in its place: pack_into writes zeroes before, and who reads then would see a count fall.
 VALUE = struct.Struct("dd")
+SIZE, packed = VALUE.size, VALUE.pack
 
 
 class ThisProcess:
@@ -37,16 +38,24 @@ def count_cheaply() -> None:
 
     Once, when the directory of counts is known and before any metric is made. Nothing ever waits
     while it counts, so no other greenlet need run meanwhile: a plain lock does, and gevent's is
-    written in Python.
+    written in Python. Nor does anybody look each time whether a metric has its labels: without
+    them it has no number to count, which is an error too.
     """
     patched, threading.Lock = threading.Lock, monkey.get_original("threading", "Lock")
     try:
         import_module("prometheus_client")
+        metrics: Any = import_module("prometheus_client.metrics")
         values: Any = import_module("prometheus_client.values")
     finally:
         threading.Lock = patched
+    for kind in (metrics.Counter, metrics.Gauge, metrics.Histogram):
+        kind._raise_if_not_observable = _look_at_nothing
     if VARIABLE in os.environ:
         values.ValueClass = value_class(values.MultiProcessValue, ThisProcess())
+
+
+def _look_at_nothing(_: object) -> None:
+    pass
 
 
 def value_class(make: Any, process: ThisProcess) -> Any:
@@ -64,20 +73,21 @@ def value_class(make: Any, process: ThisProcess) -> Any:
             with lock:
                 if process.is_forked:
                     self._begin_anew()
-                self._write(self._value + amount, 0.0)
+                # Written out here, as two dozen times for each order: a call would cost as much.
+                self._value = value = self._value + amount
+                file = self._file
+                at = file._positions[self._key]
+                file._m[at : at + SIZE] = packed(value, 0.0)
 
         def set(self, value: float, timestamp: float | None = None) -> None:
             """Say how much there is."""
             with lock:
                 if process.is_forked:
                     self._begin_anew()
-                self._write(value, timestamp or 0.0)
-
-        def _write(self, value: float, timestamp: float) -> None:
-            self._value = value
-            file = self._file
-            at = file._positions[self._key]
-            file._m[at : at + VALUE.size] = VALUE.pack(value, timestamp)
+                self._value = value
+                file = self._file
+                at = file._positions[self._key]
+                file._m[at : at + SIZE] = packed(value, timestamp or 0.0)
 
         def _begin_anew(self) -> None:
             process.is_forked = False

@@ -105,6 +105,22 @@ class CountedCheaplyTests:
             "took_seconds_sum 3.0",
         ]
 
+    def test_what_has_labels_counts_nothing_without_them(self, tmp_path):
+        code = (
+            FORKED.partition("os.write")[0]
+            + """
+lacking = Gauge("lacking", "Lacking.", ["how"]), Histogram("lacking_s", "Lacking.", ["how"])
+for count in placed.inc, lacking[0].inc, lacking[0].set, lacking[1].observe:
+    try:
+        count(1)
+    except AttributeError:
+        print("refused")
+"""
+        )
+
+        assert run(code, **{VARIABLE: str(tmp_path)}).split() == ["refused"] * 4
+        assert not [line for line in told(tmp_path) if line.startswith("lacking")]
+
     def test_who_reads_meanwhile_never_sees_a_count_fall(self, tmp_path):
         value = value_class(MultiProcessValue, ThisProcess())
         with pytest.MonkeyPatch.context() as patch:
