@@ -53,6 +53,10 @@ class ApiHeaders(ResponseHeaders):
                 return
         super().__setitem__(name, value)
 
+    def __contains__(self, name: Any) -> bool:
+        # Found out without the exception by which a mapping usually finds it out.
+        return name.lower() in self._store
+
 
 class ApiAnswer(HttpResponse):
     """An answer that is all there. content: its body. headers: with its Content-Type, or JSON."""

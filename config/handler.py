@@ -55,7 +55,8 @@ class Handler(WSGIHandler):
 
     def _get_response(self, request: HttpRequest) -> HttpResponseBase:
         """Answer a call once all middlewares have seen it."""
-        view, _, found = self.resolve_request(request)
+        match = self.resolve_request(request)
+        view, found = match.func, match.kwargs
         verb = getattr(view, "lean_verbs", NONE).get(request.method or "")
         if verb is None:
             return cast(HttpResponseBase, super()._get_response(request))  # type: ignore[misc]

@@ -29,26 +29,27 @@ INTERNET = (socket.AF_INET, socket.AF_INET6)
 def page_for(request: HttpRequest) -> HttpResponse | None:
     """Return the metrics, or a refusal, for whoever came for them; None for everybody else."""
     is_asked = request.path_info == PATH
-    if settings.METRICS_PORT and came_by_own_port(request):
+    port = settings.METRICS_PORT
+    if port and came_by(port, request):
         return page() if is_asked else problem_response(request, _nothing_here())
     if is_asked and settings.METRICS_TOKEN:
         return page() if has_token(request) else problem_response(request, _who_asks())
     return None
 
 
-def came_by_own_port(request: HttpRequest) -> bool:
+def came_by(port: str, request: HttpRequest) -> bool:
     """
-    Test whether the connection was made to METRICS_BIND.
+    Test whether the connection was made to a port.
 
     Behind a unix socket SERVER_PORT is what the Host header claims: the socket itself decides.
     """
-    if request.META.get("SERVER_PORT") != settings.METRICS_PORT:
+    if request.META.get("SERVER_PORT") != port:
         return False
     connection = request.META.get("gunicorn.socket")
     return (
         connection is not None
         and connection.family in INTERNET
-        and str(connection.getsockname()[1]) == settings.METRICS_PORT
+        and str(connection.getsockname()[1]) == port
     )
 
 

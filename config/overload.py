@@ -252,7 +252,9 @@ def _order_too_many() -> AtOnce:
 
 def _length_of(environ: Environ) -> int:
     """Return how long the body is that may be read here; 0 for none, and for one too long."""
-    text = environ.get("CONTENT_LENGTH") or "0"
+    text = environ.get("CONTENT_LENGTH")
+    if not text:
+        return 0
     if not (text.isascii() and text.isdigit()) or len(text) > 9:
         return 0  # The edge refuses it unread.
     length = int(text)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from email.utils import formatdate
 from functools import partial
 from importlib import import_module
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -395,20 +396,18 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """Return the head of an answer with so long a body, None unless it is an ordinary one."""
         if told.status.startswith(NO_BODY):
             return None
-        values = [told.status]
-        lines = [self._first_lines(told.status, is_open=is_open)]
-        told_length = None
-        for name, value in told.headers:
-            if name not in self._names and not self._is_plain(name):
-                return None
-            if name == "Content-Length":
-                told_length = value
-            values.append(value)
-            lines.append(f"{name}: {value}\r\n")
-        if told_length != str(length) or not wsgi.HEADER_VALUE_RE.fullmatch("".join(values)):
+        headers = dict(told.headers)
+        if headers.get("Content-Length") != str(length):
             return None
-        lines.append("\r\n")
-        return "".join(lines).encode("latin-1")
+        if not (self._names.issuperset(headers) or all(map(self._is_plain, headers))):
+            return None
+        # All of it at once: what may stand in a name may stand in a value.
+        text = told.status + "".join(chain.from_iterable(told.headers))
+        if not wsgi.HEADER_VALUE_RE.fullmatch(text):
+            return None
+        first = self._first_lines(told.status, is_open=is_open)
+        lines = "\r\n".join(map(": ".join, told.headers))
+        return f"{first}{lines}\r\n\r\n".encode("latin-1")
 
     def _is_plain(self, name: str) -> bool:
         is_plain = bool(TOKEN_RE.fullmatch(name)) and not util.is_hoppish(name)

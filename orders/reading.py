@@ -81,11 +81,17 @@ def _opened(key: str, sealed: object) -> OrderText | None:
     if not isinstance(sealed, str):
         return None
     seal, _, said = sealed.partition("\n")
-    secrets = (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
-    if not any(hmac.compare_digest(seal.encode(), _seal(key, said, of).encode()) for of in secrets):
+    is_ours = _is_seal(seal, key, said, settings.SECRET_KEY) or any(
+        _is_seal(seal, key, said, secret) for secret in settings.SECRET_KEY_FALLBACKS
+    )
+    if not is_ours:
         return None
     tag, _, body = said.partition("\n")
     return OrderText(body, tag)
+
+
+def _is_seal(seal: str, key: str, said: str, secret: str) -> bool:
+    return hmac.compare_digest(seal.encode(), _seal(key, said, secret).encode())
 
 
 def _seal(key: str, said: str, secret: str) -> str:
