@@ -13,15 +13,15 @@ ETAG = re.compile(r'"[0-9]{1,9}"')
 
 
 def placed_document(order: NewOrder) -> dict[str, Any]:
-    """Return the document of an order that is being placed."""
+    """Return the document of an order that is being placed; orjson writes what is no text yet."""
     draft, quote = order.draft, order.quote
     placed_at = instant(order.placed_at)
     return {
-        "id": str(order.id),
+        "id": order.id,
         "number": order.number,
-        "status": Status.PLACED.value,
-        "payment_status": PaymentStatus.UNPAID.value,
-        "fulfillment_status": FulfillmentStatus.UNFULFILLED.value,
+        "status": Status.PLACED,
+        "payment_status": PaymentStatus.UNPAID,
+        "fulfillment_status": FulfillmentStatus.UNFULFILLED,
         "attention": None,
         "customer": draft.customer,
         "reference": draft.reference or None,

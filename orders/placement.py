@@ -460,13 +460,14 @@ def _answer(order: NewOrder) -> Answer:
 def placed_event(order: NewOrder) -> NewEvent:
     """Return what is told of an order that is placed."""
     # Thin on purpose: what a subscriber wants to know of the lines it asks for, by the id.
+    order_id = str(order.id)
     return NewEvent(
         "order.placed",
         "order",
-        str(order.id),
+        order_id,
         1,
         {
-            "id": str(order.id),
+            "id": order_id,
             "number": order.number,
             "status": "placed",
             "reference": order.draft.reference or None,
