@@ -18,7 +18,9 @@ PROVE_PACKAGES := gcc libc6-dev wrk postgresql-15 redis-server prometheus chromi
 	nginx haproxy iproute2 openssl
 # What the peers of `make bench` are built with.
 BENCH_PACKAGES := wrk golang-go golang-github-gin-gonic-gin-dev golang-github-jackc-pgx-v4-dev \
-	golang-github-gomodule-redigo-dev
+	golang-github-gomodule-redigo-dev gcc libc6-dev python3-dev
+# Sluice with what production installs: what only development has costs a server memory too.
+AS_INSTALLED := SLUICE_ENV=trial BENCH_PYTHON=bench/sluice/.venv/bin/python
 export PORT
 
 # What the checks of production look at; nobody's secret.
@@ -96,14 +98,14 @@ dist: venv-dev ## dist/sluice.pyz: the service in one file, everything but Pytho
 image: venv-dev ## build the image without an engine, let it serve, say its size (Debian, root)
 	SLUICE_ENV=trial $(BESIDE_SERVERS) deploy/try_image.sh
 
-bench: venv-dev bench/.venv/gin-peer ## orders a second beside Flask, FastAPI and Gin; 25 minutes
-	SLUICE_ENV=trial $(BIN)/python -m bench.compare
+bench: venv-dev bench/.venv/gin-peer bench/sluice/.venv/installed ## orders a second beside Flask, FastAPI and Gin; 25 minutes
+	$(AS_INSTALLED) $(BIN)/python -m bench.compare
 
-bench-quick: venv-dev bench/.venv/gin-peer ## the same with fewer peers, in three minutes
-	SLUICE_ENV=trial $(BIN)/python -m bench.compare --quick
+bench-quick: venv-dev bench/.venv/gin-peer bench/sluice/.venv/installed ## the same with fewer peers, in three minutes
+	$(AS_INSTALLED) $(BIN)/python -m bench.compare --quick
 
-bench-scale: venv-dev ## how the cost of an order grows, to 10 million of them; 50 GB of free disk
-	SLUICE_ENV=trial $(BIN)/python -m bench.scale
+bench-scale: venv-dev bench/sluice/.venv/installed ## how the cost of an order grows, to 10 million of them; 50 GB of free disk
+	$(AS_INSTALLED) $(BIN)/python -m bench.scale
 
 bench-deps: ## install what the peers are built with (Debian; as root or with sudo)
 	@SUDO=$$([ "$$(id -u)" = 0 ] || echo sudo) && $$SUDO apt-get update -q && \
@@ -114,6 +116,14 @@ bench/.venv/bin/gunicorn: bench/requirements.txt
 	$(PYTHON) -m venv bench/.venv
 	bench/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
 		--require-hashes --only-binary :all: -r bench/requirements.txt
+	@touch $@
+
+bench/sluice/.venv/installed: requirements.txt requirements-fast.txt
+	$(PYTHON) -m venv --clear bench/sluice/.venv
+	bench/sluice/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes --only-binary :all: -r requirements.txt
+	bench/sluice/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes -r requirements-fast.txt
 	@touch $@
 
 bench/.venv/gin-peer: bench/peers/gin/main.go bench/.venv/bin/gunicorn

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ PEERS = PROJECT / "bench" / "peers"
 # Peers have libraries that Sluice has not: `make bench` installs them beside it.
 PEER_PROGRAMS = PROJECT / "bench" / ".venv" / "bin"
 GIN = PROJECT / "bench" / ".venv" / "gin-peer"
+# And `make bench` serves Sluice with what production installs; tests serve it with what they have.
+SLUICE_PYTHON = os.environ.get("BENCH_PYTHON", sys.executable)
 PROCESSES = 2
 SKUS_MAX = 1_000
 STOCK = 100_000_000
@@ -88,7 +91,7 @@ def serve_sluice(database: Database, **settings: str) -> Iterator[Running]:
     """Serve as `make run` does, with everything on: metrics, a log line for each request."""
     metrics_port = free_port()
     everything = {"METRICS_BIND": f"127.0.0.1:{metrics_port}", "LOG_REQUESTS": "true"}
-    with serving(database, **everything | settings) as server:
+    with serving(database, python=SLUICE_PYTHON, **everything | settings) as server:
         # A shop's own key: who sees every account's orders is never read to from the cache.
         key = database.manage(
             "create_api_key", "--user", "shop", "--scope", "orders:read", "--scope", "orders:write"

@@ -103,11 +103,15 @@ class Server:
     """
     gunicorn with config/gunicorn.conf.py, started in the constructor.
 
-    settings: of the environment; WEB_CONCURRENCY is 2 unless told otherwise.
+    python: whose packages it has, by default ours. settings: of the environment; WEB_CONCURRENCY
+    is 2 unless told otherwise.
     """
 
-    def __init__(self, database: Database, **settings: str) -> None:
+    def __init__(
+        self, database: Database, *, python: str = sys.executable, **settings: str
+    ) -> None:
         self.database = database
+        self.python = python
         self.port = free_port()
         self.api_key = database.manage(
             "create_api_key", "--user", "shop", "--create-user", "--all-scopes"
@@ -126,7 +130,7 @@ class Server:
         """Start it, also again after a stop; return when orders are welcome."""
         with self.log.open("ab") as log:
             self.child = Child(
-                [sys.executable, "-m", "gunicorn", "-c", "config/gunicorn.conf.py"],
+                [self.python, "-m", "gunicorn", "-c", "config/gunicorn.conf.py"],
                 stop_signals=(signal.SIGTERM, signal.SIGQUIT),
                 cwd=PROJECT,
                 env=self.environment,
@@ -212,9 +216,11 @@ class Server:
 
 
 @contextmanager
-def serving(database: Database, **settings: str) -> Iterator[Server]:
-    """Serve until the block ends."""
-    server = Server(database, **settings)
+def serving(
+    database: Database, *, python: str = sys.executable, **settings: str
+) -> Iterator[Server]:
+    """Serve until the block ends; see Server."""
+    server = Server(database, python=python, **settings)
     try:
         yield server
     finally:
