@@ -243,8 +243,9 @@ def main(arguments: Sequence[str]) -> None:
     """Measure, print the tables, and keep all of it in results.json."""
     parser = argparse.ArgumentParser(prog="bench.compare", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer peers, one short round")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seconds", type=int, default=9, help="of each cell in each round")
+    # A machine's speed changes more from round to round than within one: many and short ones.
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=int, default=3, help="of each cell in each round")
     told = parser.parse_args(arguments)
     plan, rounds, seconds = (QUICK, 1, 3) if told.quick else (PLAN, told.rounds, told.seconds)
     measures = run(plan, rounds=rounds, seconds=seconds, say=lambda text: print(text, flush=True))

@@ -88,7 +88,7 @@ def fill_sluice(database: Database) -> None:
 
 @contextmanager
 def serve_sluice(database: Database, **settings: str) -> Iterator[Running]:
-    """Serve as `make run` does, with everything on: metrics, a log line for each request."""
+    """Serve as in production, with everything on: metrics, a log line for each request."""
     metrics_port = free_port()
     everything = {"METRICS_BIND": f"127.0.0.1:{metrics_port}", "LOG_REQUESTS": "true"}
     with serving(database, python=SLUICE_PYTHON, **everything | settings) as server:
