@@ -53,6 +53,8 @@ class RelayTestCase(CommittedTestCase):
     sinks = {}
 
     def setUp(self):
+        # Longer than the machine may stand still: leases end where a test says so.
+        self.enterContext(patch.object(events.relay, "LEASE_S", 60))
         self.receiver = self.enterContext(Receiver())
         self.relay = self.given_relay()
 
@@ -428,11 +430,10 @@ class LeaseTests(RelayTestCase):
         other = self.given_relay()
         self.relay.step()
         Lane.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
-        with patch.object(events.relay, "LEASE_S", 60):  # Also where the machine stands still.
-            time.sleep(0.35)
-            other.step()
-            time.sleep(0.35)
-            self.relay.step()
+        time.sleep(0.35)
+        other.step()
+        time.sleep(0.35)
+        self.relay.step()
 
         assert len(other._ways) == 1
         assert self.relay._ways == {}
