@@ -17,6 +17,7 @@ from django_prometheus.cache.metrics import (
     django_cache_misses_total,
 )
 from django_redis.cache import RedisCache
+from django_redis.client import DefaultClient
 from django_redis.exceptions import ConnectionInterrupted
 from django_redis.serializers.base import BaseSerializer
 from hiredis import pack_command
@@ -33,7 +34,7 @@ Found = TypeVar("Found")
 # Twice as long after each try in vain: who tries waits for a timeout, and has a customer waiting.
 AWAY_S = 1.0
 AWAY_S_MAX = 8.0
-# A batch of orders goes in one piece. What a socket takes at once is more, also on a slow day.
+# A batch of orders goes in one piece, what is larger in some that have SOCKET_TIMEOUT each.
 PIECE_BYTES = 64 * 1024
 # What a value that we did not write may raise while it is read.
 GARBAGE = (ValueError, TypeError, KeyError, RecursionError)
@@ -215,6 +216,16 @@ class JsonSerializer(BaseSerializer):  # type: ignore[misc]
         return orjson.loads(value)
 
 
+class Client(DefaultClient):  # type: ignore[misc]
+    """django-redis' client, that sees whether a value is a text."""
+
+    def decode(self, value: Any) -> Any:
+        """Return a value as it was stored; raises ValueError for what is none."""
+        # Else it is taken for a number first, and each text costs an exception. What JsonSerializer
+        # makes of a text begins so, and no number does.
+        return self._serializer.loads(value) if value[:1] == b'"' else super().decode(value)
+
+
 class Parser(DefaultParser):  # type: ignore[misc, valid-type]
     """
     Reads what Redis answers.
@@ -229,12 +240,6 @@ class Parser(DefaultParser):  # type: ignore[misc, valid-type]
         if is_plain and not self._reader.has_data() and not has_input(self._sock):
             return False
         return bool(super().can_read(timeout))
-
-
-def _decoded(client: Any, value: bytes) -> Any:
-    # As client does, which finds out by an exception that a text is no number. What JsonSerializer
-    # wrote begins so, and nothing that is compressed.
-    return orjson.loads(value) if value[:1] == b'"' else client.decode(value)
 
 
 class GuardedRedisCache(RedisCache):  # type: ignore[misc]
@@ -277,7 +282,7 @@ class GuardedRedisCache(RedisCache):  # type: ignore[misc]
         keys = list(keys)
         (values,) = self._exchange([("MGET", *map(client.make_key, keys))])
         return {
-            key: _decoded(client, value)
+            key: client.decode(value)
             for key, value in zip(keys, values, strict=True)
             if value is not None
         }
@@ -322,8 +327,8 @@ class GuardedRedisCache(RedisCache):  # type: ignore[misc]
     def _exchange(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Return the answers to commands that travel together."""
         # Past redis-py's client and its pipeline, whose ways cost more than the trip: nothing is
-        # tried again, and each command stands for itself. In large pieces, not in some of 6,000
-        # bytes: each wakes the server, and has SOCKET_TIMEOUT to go.
+        # tried again, and each command stands for itself. Its pieces have 6,000 bytes, and each
+        # wakes the server.
         packed = b"".join(map(pack_command, commands))
         pieces = [packed[n : n + PIECE_BYTES] for n in range(0, len(packed), PIECE_BYTES)]
         pool = self.client.get_client(write=True).connection_pool

@@ -196,6 +196,7 @@ CACHES = {
             "SOCKET_TIMEOUT": 0.1,
             "CONNECTION_POOL_CLASS": "redis.connection.BlockingConnectionPool",
             "CONNECTION_POOL_KWARGS": {"max_connections": 50, "timeout": 0.1},
+            "CLIENT_CLASS": "config.cache.Client",
             "SERIALIZER": "config.cache.JsonSerializer",
             "PARSER_CLASS": "config.cache.Parser",
         },
