@@ -28,20 +28,20 @@ PRODUCTION := SLUICE_ENV=production ALLOWED_HOSTS=shop.example PUBLIC_URL=https:
 	DATABASE_URL=postgres:///sluice REDIS_URL=redis://127.0.0.1 \
 	SECRET_KEY=only-for-the-checks-of-make-lint-and-never-for-a-server-7391
 
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
+
 # $(call install,trial): what requirements-trial.txt lists, unless it was the last one installed.
 define install
 	@cmp -s requirements-$(1).txt .venv/installed-$(1).txt || { \
 		echo "Installing requirements-$(1).txt into .venv ..." && \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-			--require-hashes --only-binary :all: -r requirements-$(1).txt && \
+		$(BIN)/python $(PIP_INSTALL) --only-binary :all: -r requirements-$(1).txt && \
 		cp requirements-$(1).txt .venv/installed-$(1).txt; }
 endef
 
 # gunicorn's parser in C comes as source only: without a compiler the one in Python serves.
 define install-fast
 	@cmp -s requirements-fast.txt .venv/installed-fast.txt || { \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-			--require-hashes -r requirements-fast.txt >/dev/null 2>&1 || \
+		$(BIN)/python $(PIP_INSTALL) -r requirements-fast.txt >/dev/null 2>&1 || \
 		echo "(no C compiler: gunicorn's parser in Python is used)"; \
 		cp requirements-fast.txt .venv/installed-fast.txt; }
 endef
@@ -114,16 +114,13 @@ bench-deps: ## install what the peers are built with (Debian; as root or with su
 
 bench/.venv/bin/gunicorn: bench/requirements.txt
 	$(PYTHON) -m venv bench/.venv
-	bench/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
-		--require-hashes --only-binary :all: -r bench/requirements.txt
+	bench/.venv/bin/python $(PIP_INSTALL) --only-binary :all: -r bench/requirements.txt
 	@touch $@
 
 bench/sluice/.venv/installed: requirements.txt requirements-fast.txt
 	$(PYTHON) -m venv --clear bench/sluice/.venv
-	bench/sluice/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
-		--require-hashes --only-binary :all: -r requirements.txt
-	bench/sluice/.venv/bin/python -m pip install --quiet --disable-pip-version-check \
-		--require-hashes -r requirements-fast.txt
+	bench/sluice/.venv/bin/python $(PIP_INSTALL) --only-binary :all: -r requirements.txt
+	bench/sluice/.venv/bin/python $(PIP_INSTALL) -r requirements-fast.txt
 	@touch $@
 
 bench/.venv/gin-peer: bench/peers/gin/main.go bench/.venv/bin/gunicorn

@@ -243,7 +243,7 @@ def main(arguments: Sequence[str]) -> None:
     """Measure, print the tables, and keep all of it in results.json."""
     parser = argparse.ArgumentParser(prog="bench.compare", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer peers, one short round")
-    # A machine's speed changes more from round to round than within one: many and short ones.
+    # A machine's speed changes: many short rounds tell more of it than few long ones.
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=int, default=3, help="of each cell in each round")
     told = parser.parse_args(arguments)
